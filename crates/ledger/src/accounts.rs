@@ -1,0 +1,138 @@
+//! All accounts: 128 bytes each in slabs that never move, found by number through an open-addressed index.
+//!
+//! Memory per account: 128 bytes and 5 to 11 of index. Slabs, not one growing array, so that growth never
+//! copies accounts nor holds them twice.
+
+use crate::account::Account;
+
+/// Accounts at most: slots are 32 bits, one value means "none".
+pub const ACCOUNTS_MAX: usize = u32::MAX as usize - 1;
+const SLAB: usize = 4096;
+
+/// The accounts of the ledger.
+#[derive(Default)]
+pub struct Accounts {
+    slabs: Vec<Box<[Account]>>,
+    /// Slot + 1 of an account, zero for none; a power of two long, at most three quarters full.
+    index: Vec<u32>,
+    len: usize,
+}
+
+#[inline(always)]
+fn spread(number: u64) -> u64 {
+    let product = (number ^ 0x2545_f491_4f6c_dd1d) as u128 * 0x9e37_79b9_7f4a_7c15_u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+impl Accounts {
+    /// How many there are, closed ones included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The slot of the account with this number.
+    #[inline]
+    pub fn find(&self, number: u64) -> Option<u32> {
+        if self.index.is_empty() {
+            return None;
+        }
+        let mask = self.index.len() - 1;
+        let mut at = spread(number) as usize & mask;
+        loop {
+            let slot = self.index[at].checked_sub(1)?;
+            if self.get(slot).number == number {
+                return Some(slot);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// The account in this slot.
+    #[inline]
+    pub fn get(&self, slot: u32) -> &Account {
+        &self.slabs[slot as usize / SLAB][slot as usize % SLAB]
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: u32) -> &mut Account {
+        &mut self.slabs[slot as usize / SLAB][slot as usize % SLAB]
+    }
+
+    /// Adds an account whose number is not there yet.
+    pub(crate) fn insert(&mut self, account: Account) -> u32 {
+        debug_assert!(self.find(account.number).is_none());
+        if (self.len + 1) * 4 > self.index.len() * 3 {
+            self.grow();
+        }
+        if self.len == self.slabs.len() * SLAB {
+            self.slabs.push(vec![Account::default(); SLAB].into_boxed_slice());
+        }
+        let slot = self.len as u32;
+        *self.get_mut(slot) = account;
+        self.len += 1;
+        Self::place(&mut self.index, account.number, slot);
+        slot
+    }
+
+    fn place(index: &mut [u32], number: u64, slot: u32) {
+        let mask = index.len() - 1;
+        let mut at = spread(number) as usize & mask;
+        while index[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        index[at] = slot + 1;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut index = vec![0; (self.index.len() * 2).max(64)];
+        for slot in 0..self.len as u32 {
+            Self::place(&mut index, self.get(slot).number, slot);
+        }
+        self.index = index;
+    }
+
+    /// All accounts, in the order of their opening.
+    pub fn iter(&self) -> impl Iterator<Item = &Account> {
+        (0..self.len as u32).map(|slot| self.get(slot))
+    }
+
+    /// Asks for the index line of this number.
+    #[inline]
+    pub(crate) fn prefetch_index(&self, number: u64) {
+        if !self.index.is_empty() {
+            prefetch(&self.index[spread(number) as usize & (self.index.len() - 1)]);
+        }
+    }
+
+    /// Asks for the account's own lines, once its index line has arrived.
+    #[inline]
+    pub(crate) fn prefetch_account(&self, number: u64) {
+        if self.index.is_empty() {
+            return;
+        }
+        if let Some(slot) = self.index[spread(number) as usize & (self.index.len() - 1)].checked_sub(1) {
+            let account = self.get(slot);
+            prefetch(&account.number);
+            prefetch(&account.roots);
+        }
+    }
+}
+
+/// Tells the processor that this will be wanted soon. Changes nothing.
+#[inline(always)]
+pub(crate) fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of a valid reference reads nothing that the program can see.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>((place as *const T).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}

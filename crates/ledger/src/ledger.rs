@@ -1,0 +1,618 @@
+//! The ledger itself: each command is first judged, then carried out. Judging changes nothing; carrying
+//! out cannot fail. Folding an older record is carrying out without judging.
+
+use crate::account::{Account, Status, UNLIMITED};
+use crate::accounts::{ACCOUNTS_MAX, Accounts};
+use crate::code::Code;
+use crate::digest::{Digest, Object};
+use crate::entry::{Command, Date, Id, Leg, Op, Outcome, Posting, flags};
+use crate::history::FarRoots;
+use crate::holds::{HOLD_MS_MAX, HOLDS_MAX, Hold, Holds, REVERSAL_DAYS, REVERSED_MAX, Reversal, Reversed};
+use crate::rules::{self, Class, Kind};
+use crate::undo::Undo;
+use zerocopy::IntoBytes;
+
+/// When, and under which rules, a command is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The bank's time, milliseconds since 1970.
+    pub time_ms: u64,
+    /// The business date.
+    pub date: Date,
+    /// Version of the rules.
+    pub rules: u32,
+}
+
+/// Whether to judge a command, or to take what a record says was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Judge it.
+    Open,
+    /// It was decided so.
+    Given(Code),
+}
+
+/// The ledger.
+#[derive(Default)]
+pub struct Ledger {
+    accounts: Accounts,
+    far: FarRoots,
+    holds: Holds,
+    reversed: Reversed,
+    digest: Digest,
+    /// Slots touched since the digest was last taken.
+    touched: Vec<u32>,
+    batch: u32,
+    undo: Option<Vec<Undo>>,
+}
+
+/// A movement that is fully known: between which slots, how much.
+#[derive(Clone, Copy)]
+struct Move {
+    debit: u32,
+    credit: u32,
+    amount: i64,
+    kind: u16,
+    currency: u16,
+}
+
+impl Ledger {
+    /// The accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The open holds.
+    pub fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
+    /// The amounts reversed.
+    pub fn reversed(&self) -> &Reversed {
+        &self.reversed
+    }
+
+    /// The account with this number.
+    pub fn account(&self, number: u64) -> Option<&Account> {
+        self.accounts.find(number).map(|slot| self.accounts.get(slot))
+    }
+
+    /// What may be paid out of the account at this moment, minor units.
+    ///
+    /// Under rules 2 and later a hold whose time has passed no longer counts, released or not; under
+    /// rules 1 it counted until released.
+    #[inline]
+    pub fn available(&self, account: &Account, moment: &Moment) -> i64 {
+        let available = account.available();
+        if account.holds == 0 || moment.rules < 2 {
+            return available;
+        }
+        available.saturating_add(self.holds.expired_of(account.number, moment.time_ms))
+    }
+
+    // ── money ────────────────────────────────────────────────────────────────────────────────────
+
+    /// Decides a money command whose entry will stand at `position` and carries it out when done.
+    /// `evidence` is the entry that a reversal names.
+    #[inline]
+    pub fn execute(
+        &mut self,
+        op: Op,
+        command: &Command,
+        evidence: Option<&Posting>,
+        moment: &Moment,
+        position: u64,
+        verdict: Verdict,
+    ) -> (Code, Outcome) {
+        let decided = match op {
+            Op::Post => self.post(command, moment, position, verdict),
+            Op::Hold => self.hold(command, moment, position, verdict),
+            Op::PostHold => self.post_hold(command, moment, position, verdict),
+            Op::VoidHold => self.void_hold(command, moment, verdict),
+            Op::Reverse => self.reverse(command, evidence, moment, position, verdict),
+            _ => Err(Code::Malformed),
+        };
+        match decided {
+            Ok(mut outcome) => {
+                outcome.booking_date = moment.date;
+                (Code::Done, outcome)
+            }
+            Err(code) => (code, Outcome { booking_date: moment.date, ..Outcome::default() }),
+        }
+    }
+
+    fn post(&mut self, c: &Command, m: &Moment, position: u64, v: Verdict) -> Result<Outcome, Code> {
+        let way = match v {
+            Verdict::Given(Code::Done) => self.resolve(c)?,
+            Verdict::Given(code) => return Err(code),
+            Verdict::Open => {
+                let way = self.resolve(c)?;
+                self.judge_path(&way)?;
+                self.judge_debit(&way, m)?;
+                self.judge_credit(&way)?;
+                way
+            }
+        };
+        Ok(self.book(way, position))
+    }
+
+    fn hold(&mut self, c: &Command, m: &Moment, position: u64, v: Verdict) -> Result<Outcome, Code> {
+        if let Verdict::Given(code) = v
+            && code != Code::Done
+        {
+            return Err(code);
+        }
+        let way = self.resolve(c)?;
+        let backed = c.header.flags & flags::BACKED != 0;
+        if v == Verdict::Open {
+            self.judge_path(&way)?;
+            let ends = c.expires_ms > m.time_ms && c.expires_ms <= m.time_ms + HOLD_MS_MAX;
+            if if backed { c.expires_ms != 0 } else { !ends } {
+                return Err(Code::ExpiryInvalid);
+            }
+            if self.holds.get(c.id).is_some() {
+                return Err(Code::HoldExists);
+            }
+            self.judge_debit(&way, m)?;
+            self.judge_credit(&way)?;
+            if self.holds.len() >= HOLDS_MAX {
+                return Err(Code::StateFull);
+            }
+        }
+        let hold = Hold {
+            debit: c.debit,
+            credit: c.credit,
+            remaining: way.amount,
+            expires_ms: c.expires_ms,
+            position,
+            currency: way.currency,
+            kind: way.kind,
+        };
+        self.set_hold(c.id, Some(hold));
+        self.touch(way.debit);
+        let account = self.accounts.get_mut(way.debit);
+        account.held += way.amount;
+        account.holds += 1;
+        Ok(Outcome {
+            kind: way.kind,
+            currency: way.currency,
+            amount: way.amount,
+            remaining: way.amount,
+            evidence: position,
+            ..Outcome::default()
+        })
+    }
+
+    /// Posting a hold asks neither for the limit (the money was reserved) nor for a debit block (the
+    /// reservation came first); it does ask whether the credit side still takes credits.
+    fn post_hold(&mut self, c: &Command, m: &Moment, position: u64, v: Verdict) -> Result<Outcome, Code> {
+        if let Verdict::Given(code) = v
+            && code != Code::Done
+        {
+            return Err(code);
+        }
+        let hold = *self.holds.get(c.target).ok_or(Code::HoldNotOpen)?;
+        let debit = self.accounts.find(hold.debit).ok_or(Code::AccountNotFound)?;
+        let credit = self.accounts.find(hold.credit).ok_or(Code::AccountNotFound)?;
+        let amount = if c.amount == 0 { hold.remaining } else { c.amount };
+        let way = Move { debit, credit, amount, kind: hold.kind, currency: hold.currency };
+        if v == Verdict::Open {
+            if hold.is_expired(m.time_ms) {
+                return Err(Code::HoldExpired);
+            }
+            if amount < 0 {
+                return Err(Code::AmountInvalid);
+            }
+            if amount > hold.remaining {
+                return Err(Code::HoldExceeded);
+            }
+            self.judge_credit(&way)?;
+            self.judge_overflow(&way)?;
+        }
+        let left = hold.remaining - amount;
+        let released = if c.header.flags & flags::RELEASE != 0 { left } else { 0 };
+        self.reduce_hold(c.target, hold, debit, amount + released);
+        let mut outcome = self.book(way, position);
+        outcome.remaining = left - released;
+        outcome.evidence = hold.position;
+        Ok(outcome)
+    }
+
+    fn void_hold(&mut self, c: &Command, m: &Moment, v: Verdict) -> Result<Outcome, Code> {
+        if let Verdict::Given(code) = v
+            && code != Code::Done
+        {
+            return Err(code);
+        }
+        let hold = *self.holds.get(c.target).ok_or(Code::HoldNotOpen)?;
+        if v == Verdict::Open && hold.is_expired(m.time_ms) {
+            return Err(Code::HoldExpired);
+        }
+        self.release(c.target).ok_or(Code::AccountNotFound)
+    }
+
+    /// Ends a hold and gives its money back. None when there is no such hold.
+    pub fn release(&mut self, id: Id) -> Option<Outcome> {
+        let hold = *self.holds.get(id)?;
+        let debit = self.accounts.find(hold.debit)?;
+        self.reduce_hold(id, hold, debit, hold.remaining);
+        Some(Outcome {
+            kind: hold.kind,
+            currency: hold.currency,
+            amount: hold.remaining,
+            evidence: hold.position,
+            ..Outcome::default()
+        })
+    }
+
+    fn reverse(
+        &mut self,
+        c: &Command,
+        evidence: Option<&Posting>,
+        m: &Moment,
+        position: u64,
+        v: Verdict,
+    ) -> Result<Outcome, Code> {
+        if let Verdict::Given(code) = v
+            && code != Code::Done
+        {
+            return Err(code);
+        }
+        let original = evidence.filter(|e| e.is_booked()).ok_or(Code::NotReversible)?;
+        let of = c.target.low;
+        if original.outcome.kind == Kind::Reversal as u16 {
+            return Err(Code::NotReversible);
+        }
+        let open = original.outcome.amount - self.reversed.amount(of);
+        let amount = if c.amount == 0 { open } else { c.amount };
+        let way = Move {
+            debit: self.accounts.find(original.outcome.credit.account).ok_or(Code::AccountNotFound)?,
+            credit: self.accounts.find(original.outcome.debit.account).ok_or(Code::AccountNotFound)?,
+            amount,
+            kind: Kind::Reversal as u16,
+            currency: original.outcome.currency,
+        };
+        if v == Verdict::Open {
+            if original.outcome.booking_date.0.saturating_add(REVERSAL_DAYS) < m.date.0 {
+                return Err(Code::ReversalTooLate);
+            }
+            if amount > open || open == 0 {
+                return Err(Code::ReversalExceeded);
+            }
+            if amount <= 0 {
+                return Err(Code::AmountInvalid);
+            }
+            self.judge_debit(&way, m)?;
+            self.judge_credit(&way)?;
+            if self.reversed.len() >= REVERSED_MAX {
+                return Err(Code::StateFull);
+            }
+        }
+        let done =
+            Reversal { amount: self.reversed.amount(of) + amount, booked: original.outcome.booking_date };
+        let was = self.reversed.set(of, Some(done), &mut self.digest);
+        self.remember(Undo::Reversed(of, was));
+        let mut outcome = self.book(way, position);
+        outcome.remaining = open - amount;
+        outcome.evidence = of;
+        Ok(outcome)
+    }
+
+    // ── judging ──────────────────────────────────────────────────────────────────────────────────
+
+    #[inline]
+    fn resolve(&self, c: &Command) -> Result<Move, Code> {
+        Ok(Move {
+            debit: self.accounts.find(c.debit).ok_or(Code::AccountNotFound)?,
+            credit: self.accounts.find(c.credit).ok_or(Code::AccountNotFound)?,
+            amount: c.amount,
+            kind: c.kind,
+            currency: c.currency,
+        })
+    }
+
+    #[inline]
+    fn judge_path(&self, way: &Move) -> Result<(), Code> {
+        let (debit, credit) = (self.accounts.get(way.debit), self.accounts.get(way.credit));
+        if way.amount <= 0 {
+            return Err(Code::AmountInvalid);
+        }
+        if way.debit == way.credit {
+            return Err(Code::SameAccount);
+        }
+        if debit.currency != way.currency || credit.currency != way.currency {
+            return Err(Code::CurrencyMismatch);
+        }
+        let kind = u8::try_from(way.kind).ok().and_then(Kind::from_u8).ok_or(Code::PathNotPermitted)?;
+        if !rules::permits(kind, debit.class(), credit.class()) {
+            return Err(Code::PathNotPermitted);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn judge_debit(&self, way: &Move, m: &Moment) -> Result<(), Code> {
+        let account = self.accounts.get(way.debit);
+        if account.status.0 != 0 {
+            if account.status.has(Status::CLOSED) {
+                return Err(Code::AccountClosed);
+            }
+            if account.status.has(Status::DEBIT_BLOCKED) {
+                return Err(Code::DebitBlocked);
+            }
+        }
+        if account.overdraft != UNLIMITED && self.available(account, m) < way.amount {
+            return Err(Code::InsufficientFunds);
+        }
+        self.judge_overflow(way)
+    }
+
+    #[inline]
+    fn judge_credit(&self, way: &Move) -> Result<(), Code> {
+        let account = self.accounts.get(way.credit);
+        if account.status.0 != 0 {
+            if account.status.has(Status::CLOSED) {
+                return Err(Code::AccountClosed);
+            }
+            if account.status.has(Status::CREDIT_BLOCKED) {
+                return Err(Code::CreditBlocked);
+            }
+        }
+        let after = account.balance.checked_add(way.amount).ok_or(Code::AmountOverflow)?;
+        if after > account.ceiling {
+            return Err(Code::CeilingExceeded);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn judge_overflow(&self, way: &Move) -> Result<(), Code> {
+        let account = self.accounts.get(way.debit);
+        account.balance.checked_sub(way.amount).ok_or(Code::AmountOverflow)?;
+        account.held.checked_add(way.amount).ok_or(Code::AmountOverflow)?;
+        Ok(())
+    }
+
+    // ── carrying out ─────────────────────────────────────────────────────────────────────────────
+
+    #[inline]
+    fn book(&mut self, way: Move, position: u64) -> Outcome {
+        Outcome {
+            kind: way.kind,
+            currency: way.currency,
+            amount: way.amount,
+            debit: self.book_leg(way.debit, -way.amount, position),
+            credit: self.book_leg(way.credit, way.amount, position),
+            ..Outcome::default()
+        }
+    }
+
+    #[inline]
+    fn book_leg(&mut self, slot: u32, change: i64, position: u64) -> Leg {
+        self.touch(slot);
+        let account = self.accounts.get_mut(slot);
+        account.balance = account.balance.checked_add(change).expect("judged, or recorded by a judge");
+        let (previous, jump) = account.roots.push(position, slot, &mut self.far);
+        Leg { account: account.number, balance: account.balance, previous, jump }
+    }
+
+    fn set_hold(&mut self, id: Id, hold: Option<Hold>) {
+        let was = self.holds.set(id, hold, &mut self.digest);
+        self.remember(Undo::Hold(id, was));
+    }
+
+    fn reduce_hold(&mut self, id: Id, hold: Hold, debit: u32, by: i64) {
+        let left = hold.remaining - by;
+        self.set_hold(id, (left > 0).then_some(Hold { remaining: left, ..hold }));
+        self.touch(debit);
+        let account = self.accounts.get_mut(debit);
+        account.held -= by;
+        assert!(account.held >= 0, "holds of account {} are more than what is held", account.number);
+        if left == 0 {
+            account.holds -= 1;
+        }
+    }
+
+    // ── accounts ─────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether an account like this may be opened.
+    pub fn judge_open(&self, account: &Account) -> Result<(), Code> {
+        if account.number == 0 || Class::from_u8(account.class).is_none() {
+            return Err(Code::Malformed);
+        }
+        if account.overdraft < 0 || account.ceiling < 0 {
+            return Err(Code::AmountInvalid);
+        }
+        if self.accounts.find(account.number).is_some() {
+            return Err(Code::AccountExists);
+        }
+        if self.accounts.len() >= ACCOUNTS_MAX {
+            return Err(Code::StateFull);
+        }
+        Ok(())
+    }
+
+    /// Opens it.
+    pub fn open(&mut self, account: Account) {
+        let slot = self.accounts.insert(Account { touched: self.batch, ..account });
+        self.touched.push(slot);
+    }
+
+    /// Whether the account may have these limits.
+    pub fn judge_limits(&self, number: u64, overdraft: i64, ceiling: i64) -> Result<(), Code> {
+        let account = self.account(number).ok_or(Code::AccountNotFound)?;
+        if account.status.has(Status::CLOSED) {
+            return Err(Code::AccountClosed);
+        }
+        if overdraft < 0 || ceiling < 0 {
+            return Err(Code::AmountInvalid);
+        }
+        let free = account.balance.saturating_sub(account.held);
+        if (overdraft != UNLIMITED && free.saturating_add(overdraft) < 0) || account.balance > ceiling {
+            return Err(Code::LimitBelowUse);
+        }
+        Ok(())
+    }
+
+    /// Whether the account may be closed.
+    pub fn judge_close(&self, number: u64) -> Result<(), Code> {
+        let account = self.account(number).ok_or(Code::AccountNotFound)?;
+        if account.status.has(Status::CLOSED) {
+            return Err(Code::AccountClosed);
+        }
+        if account.balance != 0 || account.held != 0 || account.holds != 0 {
+            return Err(Code::AccountNotEmpty);
+        }
+        Ok(())
+    }
+
+    /// Changes an account. It must exist.
+    pub fn change(&mut self, number: u64, change: impl FnOnce(&mut Account)) {
+        let slot = self.accounts.find(number).expect("judged, or recorded by a judge");
+        self.touch(slot);
+        change(self.accounts.get_mut(slot));
+    }
+
+    // ── batches, bundles, digest ─────────────────────────────────────────────────────────────────
+
+    /// Asks for what these commands will touch, in two rounds so that the second finds the first's lines.
+    #[inline]
+    pub fn prefetch(&self, accounts: impl Iterator<Item = (u64, u64)> + Clone) {
+        for (debit, credit) in accounts.clone() {
+            self.accounts.prefetch_index(debit);
+            self.accounts.prefetch_index(credit);
+        }
+        for (debit, credit) in accounts {
+            self.accounts.prefetch_account(debit);
+            self.accounts.prefetch_account(credit);
+        }
+    }
+
+    /// Lets go of what the new business date ends.
+    pub fn advance_date(&mut self, today: Date) {
+        self.reversed.release(today, &mut self.digest);
+    }
+
+    /// Begins a bundle: from here on every change can be taken back.
+    pub fn begin_bundle(&mut self) {
+        assert!(self.undo.is_none(), "bundles do not nest");
+        self.undo = Some(Vec::new());
+    }
+
+    /// Ends the bundle, keeping its changes or taking them all back.
+    pub fn end_bundle(&mut self, keep: bool) {
+        let undo = self.undo.take().expect("a bundle was begun");
+        if keep {
+            return;
+        }
+        for change in undo.into_iter().rev() {
+            match change {
+                Undo::Account(slot, was, far) => {
+                    *self.accounts.get_mut(slot) = *was;
+                    match far {
+                        Some(far) => self.far.insert(slot, far),
+                        None => self.far.remove(&slot),
+                    };
+                }
+                Undo::Hold(id, was) => {
+                    self.holds.set(id, was, &mut self.digest);
+                }
+                Undo::Reversed(position, was) => {
+                    self.reversed.set(position, was, &mut self.digest);
+                }
+            }
+        }
+    }
+
+    /// Takes the digest over all objects, as they are now.
+    pub fn digest(&mut self) -> Digest {
+        let touched = std::mem::take(&mut self.touched);
+        for &slot in &touched {
+            let account = self.accounts.get(slot);
+            self.digest.add(Object::Account, &words(account));
+            if account.roots.has_far() {
+                self.digest.add(Object::FarRoots, &far_words(slot, &self.far));
+            }
+        }
+        self.touched = touched;
+        self.touched.clear();
+        self.batch = self.batch.wrapping_add(1);
+        if self.batch == 0 {
+            // 2^32 batches: marks of the first round must not be taken for this one's.
+            for slot in 0..self.accounts.len() as u32 {
+                self.accounts.get_mut(slot).touched = u32::MAX;
+            }
+        }
+        self.digest
+    }
+
+    /// The digest worked out anew from all objects; equal to [`Ledger::digest`] unless memory rotted.
+    pub fn digest_anew(&self) -> Digest {
+        let mut digest = Digest::default();
+        for slot in 0..self.accounts.len() as u32 {
+            let account = self.accounts.get(slot);
+            digest.add(Object::Account, &words(account));
+            if account.roots.has_far() {
+                digest.add(Object::FarRoots, &far_words(slot, &self.far));
+            }
+        }
+        let (mut holds, mut reversed) = (Holds::default(), Reversed::default());
+        for (id, hold) in self.holds.iter() {
+            holds.set(*id, Some(*hold), &mut digest);
+        }
+        for (position, reversal) in self.reversed.iter() {
+            reversed.set(*position, Some(*reversal), &mut digest);
+        }
+        digest
+    }
+
+    #[inline]
+    fn touch(&mut self, slot: u32) {
+        if self.undo.is_some() {
+            let was = Box::new(*self.accounts.get(slot));
+            let far = self.far.get(&slot).cloned();
+            self.mark(slot);
+            let was = Box::new(Account { touched: self.batch, ..*was });
+            self.remember(Undo::Account(slot, was, far));
+        } else {
+            self.mark(slot);
+        }
+    }
+
+    #[inline]
+    fn mark(&mut self, slot: u32) {
+        let account = self.accounts.get(slot);
+        if account.touched != self.batch {
+            self.digest.remove(Object::Account, &words(account));
+            if account.roots.has_far() {
+                self.digest.remove(Object::FarRoots, &far_words(slot, &self.far));
+            }
+            self.accounts.get_mut(slot).touched = self.batch;
+            self.touched.push(slot);
+        }
+    }
+
+    #[inline]
+    fn remember(&mut self, undo: Undo) {
+        if let Some(list) = &mut self.undo {
+            list.push(undo);
+        }
+    }
+}
+
+/// An account's words without the mark that is not state.
+#[inline]
+fn words(account: &Account) -> [u64; 16] {
+    let account = Account { touched: 0, ..*account };
+    let mut words = [0; 16];
+    words.as_mut_bytes().copy_from_slice(account.as_bytes());
+    words
+}
+
+fn far_words(slot: u32, far: &FarRoots) -> Vec<u64> {
+    let mut words = vec![slot as u64];
+    for (position, rank) in far.get(&slot).into_iter().flatten() {
+        words.extend([*position, *rank as u64]);
+    }
+    words
+}

@@ -1,0 +1,350 @@
+//! The id window: which ids were decided in the last 24 hours, and where their entries stand.
+//!
+//! Ids carry their time, so the window is a row of buckets by time, each a dense list of ids under a
+//! small index: a look-up touches one small table, and forgetting a day-old bucket frees it whole.
+//! Costs 24 bytes an id and 5 to 10 of index: at most 40.
+//!
+//! *What bounds it.* `capacity` ids (default 16 Mi). At the bound the oldest bucket of the class that is
+//! furthest over its reserved share goes early, and the horizon rises to that bucket's end: an id
+//! before the horizon that is not found is [`Seen::TooOld`], which means unknown, never new. So a flood
+//! of one class costs other classes neither their answers nor their service, and no id is ever executed
+//! twice. Nothing in the future is ever forgotten; if only that is left, new ids are refused.
+
+use crate::accounts::prefetch;
+use crate::digest::{Digest, Object};
+use crate::entry::Id;
+use crate::ids::{AHEAD_MS, WINDOW_MS};
+use std::collections::BTreeMap;
+
+/// Ids that the window holds unless the bank was founded with another number.
+pub const CAPACITY_DEFAULT: u32 = 16 << 20;
+/// Ids that one bucket can index.
+/// (24 bits, less one bundle that may be let in together).
+const BUCKET_MAX: usize = (1 << 24) - 2048;
+/// Width of a bucket: 2^9 ms.
+const BUCKET_BITS: u32 = 9;
+/// Admission classes, P0 to P4.
+pub const CLASSES: usize = 5;
+/// Percent of the capacity reserved for each class.
+const RESERVED_PERCENT: [u64; CLASSES] = [40, 25, 15, 5, 0];
+/// Ids in one piece of a bucket's list.
+const PIECE: usize = 256;
+
+/// What the window knows of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Never seen: execute it.
+    New,
+    /// Decided; its entry stands at this position.
+    At(u64),
+    /// Older than the window reaches: unknown.
+    TooOld,
+    /// More than five minutes ahead.
+    Ahead,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    id: Id,
+    /// Class in the top byte, position below.
+    place: u64,
+}
+
+const _: () = assert!(size_of::<Known>() == 24);
+
+#[derive(Default)]
+struct Bucket {
+    pieces: Vec<Vec<Known>>,
+    len: usize,
+    /// Eight bits of the hash and 24 bits of place in the list + 1; zero for none.
+    index: Vec<u32>,
+    by_class: [u32; CLASSES],
+}
+
+impl Bucket {
+    #[inline]
+    fn get(&self, at: usize) -> &Known {
+        &self.pieces[at / PIECE][at % PIECE]
+    }
+
+    #[inline]
+    fn find(&self, id: Id, hash: u64) -> Option<u64> {
+        if self.index.is_empty() {
+            return None;
+        }
+        let mask = self.index.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let word = self.index[at];
+            if word == 0 {
+                return None;
+            }
+            if word >> 24 == (hash >> 56) as u32 {
+                let known = self.get((word & 0xff_ffff) as usize - 1);
+                if known.id == id {
+                    return Some(known.place & POSITION);
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn insert(&mut self, known: Known, key: u64) {
+        if (self.len + 1) * 8 > self.index.len() * 7 {
+            let mut index = vec![0; (self.index.len() * 2).max(16)];
+            for at in 0..self.len {
+                Self::place(&mut index, spread(self.get(at).id, key), at);
+            }
+            self.index = index;
+        }
+        Self::place(&mut self.index, spread(known.id, key), self.len);
+        if self.len == self.pieces.len() * PIECE {
+            self.pieces.push(Vec::new());
+        }
+        self.pieces.last_mut().expect("just made").push(known);
+        self.by_class[(known.place >> 56) as usize] += 1;
+        self.len += 1;
+    }
+
+    fn place(index: &mut [u32], hash: u64, at: usize) {
+        let mask = index.len() - 1;
+        let mut i = hash as usize & mask;
+        while index[i] != 0 {
+            i = (i + 1) & mask;
+        }
+        index[i] = (hash >> 56 << 24) as u32 | (at as u32 + 1);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.pieces.iter().flatten()
+    }
+}
+
+const POSITION: u64 = (1 << 56) - 1;
+
+/// The window.
+pub struct Window {
+    buckets: BTreeMap<u64, Bucket>,
+    by_class: [u64; CLASSES],
+    len: u64,
+    capacity: u64,
+    /// Ids before this time (ms) that are not found are too old.
+    horizon_ms: u64,
+    /// Keys the index, so that nobody outside can make ids that collide.
+    key: u64,
+}
+
+#[inline(always)]
+fn spread(id: Id, key: u64) -> u64 {
+    let product = (id.low ^ key) as u128 * (id.high ^ 0x9e37_79b9_7f4a_7c15) as u128;
+    (product as u64 ^ (product >> 64) as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+impl Window {
+    /// A window for this many ids, its index keyed with `key`.
+    pub fn new(capacity: u32, key: u64) -> Window {
+        Window {
+            buckets: BTreeMap::new(),
+            by_class: [0; CLASSES],
+            len: 0,
+            capacity: capacity.max(1) as u64,
+            horizon_ms: 0,
+            key,
+        }
+    }
+
+    /// Ids in the window.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What is known of this id at this time.
+    #[inline]
+    pub fn look_up(&self, id: Id, now_ms: u64) -> Seen {
+        let time = id.time_ms();
+        if time > now_ms + AHEAD_MS {
+            return Seen::Ahead;
+        }
+        if let Some(bucket) = self.buckets.get(&(time >> BUCKET_BITS))
+            && let Some(position) = bucket.find(id, spread(id, self.key))
+        {
+            return Seen::At(position);
+        }
+        if time < self.horizon_ms || time + WINDOW_MS < now_ms {
+            return Seen::TooOld;
+        }
+        Seen::New
+    }
+
+    /// Forgets what is older than the window, and early what the capacity has no room for. False when
+    /// there is no room for a new id of this class.
+    #[inline]
+    pub fn make_room(&mut self, class: u8, time_ms: u64, now_ms: u64, digest: &mut Digest) -> bool {
+        while let Some((&number, _)) = self.buckets.first_key_value()
+            && ((number + 1) << BUCKET_BITS) + WINDOW_MS < now_ms
+        {
+            self.forget(number, None, digest);
+        }
+        if self.len < self.capacity {
+            return self.buckets.get(&(time_ms >> BUCKET_BITS)).is_none_or(|b| b.len < BUCKET_MAX);
+        }
+        self.evict(class, now_ms, digest)
+    }
+
+    #[cold]
+    fn evict(&mut self, class: u8, now_ms: u64, digest: &mut Digest) -> bool {
+        let over = |c: usize| {
+            let coming = u64::from(c == class as usize);
+            (self.by_class[c] + coming) as i64 - (self.capacity * RESERVED_PERCENT[c] / 100) as i64
+        };
+        let victim = (0..CLASSES).filter(|&c| self.by_class[c] > 0).max_by_key(|&c| over(c));
+        let Some(victim) = victim else { return false };
+        let oldest = self.buckets.iter().find(|(_, b)| b.by_class[victim] > 0).map(|(&n, _)| n);
+        match oldest {
+            Some(number) if (number + 1) << BUCKET_BITS <= now_ms => {
+                self.forget(number, Some(victim), digest);
+                self.horizon_ms = self.horizon_ms.max((number + 1) << BUCKET_BITS);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets a bucket: all of it, or what one class has in it.
+    fn forget(&mut self, number: u64, class: Option<usize>, digest: &mut Digest) {
+        let Some(bucket) = self.buckets.remove(&number) else { return };
+        let mut kept = Bucket::default();
+        for known in bucket.iter() {
+            let of = (known.place >> 56) as usize;
+            if class.is_none_or(|c| c == of) {
+                digest.remove(Object::Id, &[known.id.high, known.id.low, known.place]);
+                self.by_class[of] -= 1;
+                self.len -= 1;
+            } else {
+                kept.insert(*known, self.key);
+            }
+        }
+        if kept.len > 0 {
+            self.buckets.insert(number, kept);
+        }
+    }
+
+    /// Keeps a decided id. There must be room, and the id must be new.
+    #[inline]
+    pub fn insert(&mut self, id: Id, class: u8, position: u64, digest: &mut Digest) {
+        let known = Known { id, place: position | (class as u64) << 56 };
+        self.buckets.entry(id.time_ms() >> BUCKET_BITS).or_default().insert(known, self.key);
+        self.by_class[class as usize] += 1;
+        self.len += 1;
+        digest.add(Object::Id, &[id.high, id.low, known.place]);
+    }
+
+    /// Asks for the index line of this id.
+    #[inline]
+    pub fn prefetch(&self, id: Id) {
+        if let Some(bucket) = self.buckets.get(&(id.time_ms() >> BUCKET_BITS))
+            && !bucket.index.is_empty()
+        {
+            prefetch(&bucket.index[spread(id, self.key) as usize & (bucket.index.len() - 1)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn keep(window: &mut Window, id: Id, class: u8, position: u64, now: u64) -> bool {
+        let mut digest = Digest::default();
+        let room = window.make_room(class, id.time_ms(), now, &mut digest);
+        if room {
+            window.insert(id, class, position, &mut digest);
+        }
+        room
+    }
+
+    #[test]
+    fn an_id_is_found_for_24_hours_and_unknown_after() {
+        let mut window = Window::new(1000, 7);
+        let id = Id::new(NOW, 1, 1);
+        assert_eq!(window.look_up(id, NOW), Seen::New);
+        assert!(keep(&mut window, id, 1, 77, NOW));
+        assert_eq!(window.look_up(id, NOW + WINDOW_MS), Seen::At(77));
+        assert!(keep(&mut window, Id::new(NOW + WINDOW_MS + 1024, 1, 1), 1, 78, NOW + WINDOW_MS + 1024));
+        assert_eq!(window.look_up(id, NOW + WINDOW_MS + 1024), Seen::TooOld);
+        assert_eq!(window.look_up(Id::new(NOW - WINDOW_MS, 0, 0), NOW), Seen::New);
+        assert_eq!(window.look_up(Id::new(NOW - WINDOW_MS - 1, 0, 0), NOW), Seen::TooOld);
+        assert_eq!(window.look_up(Id::new(NOW + AHEAD_MS, 0, 0), NOW), Seen::New);
+        assert_eq!(window.look_up(Id::new(NOW + AHEAD_MS + 1, 0, 0), NOW), Seen::Ahead);
+    }
+
+    #[test]
+    fn a_flood_of_one_class_leaves_the_answers_of_another() {
+        let mut window = Window::new(1000, 7);
+        let mine = Id::new(NOW, 0, 9);
+        assert!(keep(&mut window, mine, 0, 5, NOW));
+        for i in 1..10_000 {
+            let now = NOW + i * 10;
+            assert!(keep(&mut window, Id::new(now, 3, i << 2), 3, i, now));
+            assert!(window.len() <= 1000);
+        }
+        assert_eq!(window.look_up(mine, NOW + 100_000), Seen::At(5));
+        // Forgotten early, never taken for new.
+        assert_eq!(window.look_up(Id::new(NOW + 10, 3, 1 << 2), NOW + 100_000), Seen::TooOld);
+    }
+
+    #[test]
+    fn at_the_bound_ids_of_the_future_are_refused_not_forgotten() {
+        let mut window = Window::new(100, 7);
+        for i in 0..100 {
+            assert!(keep(&mut window, Id::new(NOW + AHEAD_MS - 1, 0, i << 2), 2, i, NOW));
+        }
+        assert!(!keep(&mut window, Id::new(NOW, 0, 1), 2, 1, NOW));
+        assert_eq!(window.look_up(Id::new(NOW + AHEAD_MS - 1, 0, 0), NOW), Seen::At(0));
+    }
+
+    #[test]
+    fn the_digest_of_an_emptied_window_is_that_of_an_empty_one() {
+        let mut window = Window::new(100, 7);
+        let mut digest = Digest::default();
+        for i in 0..500u64 {
+            let now = NOW + i * 700;
+            assert!(window.make_room(1, now, now, &mut digest));
+            window.insert(Id::new(now, 0, i << 2), 1, i, &mut digest);
+        }
+        assert!(window.make_room(1, 0, NOW + 2 * WINDOW_MS, &mut digest));
+        assert!(window.is_empty());
+        assert_eq!(digest, Digest::default());
+    }
+
+    /// The bound of 40 bytes an id, from what is really allocated.
+    #[test]
+    fn an_id_costs_at_most_40_bytes() {
+        let mut window = Window::new(2_000_000, 7);
+        let mut digest = Digest::default();
+        for i in 0..2_000_000u64 {
+            window.insert(
+                Id::new(NOW + i / 200, 0, i.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                1,
+                i,
+                &mut digest,
+            );
+        }
+        let bytes: usize = window
+            .buckets
+            .values()
+            .map(|b| {
+                let pieces: usize = b.pieces.iter().map(|p| p.capacity() * 24 + 24).sum();
+                pieces + b.index.capacity() * 4 + size_of::<Bucket>() + 16
+            })
+            .sum();
+        assert!(bytes <= 40 * 2_000_000, "{} bytes an id", bytes / 2_000_000);
+    }
+}
