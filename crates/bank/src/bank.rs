@@ -12,16 +12,18 @@ use pabal_ledger::{Code, Command, Date, Id, Ledger, Moment, Op, Outcome, Posting
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Where entries are written, and earlier ones found. The engine's record buffer and journal.
+/// Where entries are written, and earlier ones found: the engine's record buffer and journal.
 pub trait Sink {
     /// A place for an entry of this many units of 64 bytes: its position and its bytes, all zero.
     fn entry(&mut self, units: usize) -> (u64, &mut [u8]);
     /// The entry that begins at this position, here or in the journal. None when none begins there.
     fn find(&mut self, position: u64) -> Option<Posting>;
+    /// A place to go back to.
+    type Mark: Copy;
     /// How far has been written.
-    fn mark(&self) -> u64;
+    fn mark(&self) -> Self::Mark;
     /// Takes back everything written since the mark.
-    fn rewind(&mut self, mark: u64);
+    fn rewind(&mut self, mark: Self::Mark);
 }
 
 /// What came with the command.
@@ -204,8 +206,8 @@ impl Bank {
 
     /// Whether this id may be decided now: not known, not too old, and there is room to keep it.
     #[inline]
-    fn is_new(&mut self, context: &Context, op: Op, command: &Command) -> Result<(), Reply> {
-        let Some(window) = &mut self.window else {
+    fn is_new(&self, context: &Context, op: Op, command: &Command) -> Result<(), Reply> {
+        let Some(window) = &self.window else {
             let found = op == Op::Found;
             return if found { Ok(()) } else { Err(Reply::refused(Code::NotFounded)) };
         };
@@ -222,7 +224,7 @@ impl Bank {
             Seen::Ahead => return Err(Reply::refused(Code::IdAhead)),
         }
         let class = context.class.min(CLASSES as u8 - 1);
-        if window.make_room(class, command.id.time_ms(), now, &mut self.digest) {
+        if window.has_room(class, command.id.time_ms(), now) {
             Ok(())
         } else {
             Err(Reply::refused(Code::StateFull))
@@ -318,7 +320,8 @@ impl Bank {
         match context.job {
             None => {
                 if let Some(window) = &mut self.window {
-                    window.insert(id, context.class.min(CLASSES as u8 - 1), position, &mut self.digest);
+                    let class = context.class.min(CLASSES as u8 - 1);
+                    window.insert(id, class, position, self.moment.time_ms, &mut self.digest);
                 }
             }
             Some(job) => {

@@ -1,5 +1,6 @@
 //! What the sender of a command hears.
 
+use pabal_ledger::entry::COMMAND_BYTES;
 use pabal_ledger::{Code, Command, Posting};
 use zerocopy::IntoBytes;
 
@@ -40,22 +41,17 @@ impl Reply {
 
     /// The answer to a command whose id was decided in this entry: the first outcome again if the body is
     /// the same to the byte, a conflict if it is not.
-    pub fn again(command: &[u8], entry: &[u8], position: u64) -> Reply {
-        let (Some(sent), Some(first)) = (read(command), Posting::read(entry)) else {
-            return Reply::refused(Code::Malformed);
-        };
+    ///
+    /// `sent` and `entry` are all the bytes of what `command` and `first` begin.
+    pub fn again(command: &Command, sent: &[u8], first: &Posting, entry: &[u8], position: u64) -> Reply {
         let mut asked = first.command;
         asked.header.entry_units = 0;
         asked.header.code = 0;
-        let more = command.len() > 96 && entry.get(96..command.len()) != command.get(96..);
-        if asked.as_bytes() != sent.as_bytes() || more {
+        let rest_differs = sent.len() > COMMAND_BYTES
+            && entry.get(COMMAND_BYTES..sent.len()) != Some(&sent[COMMAND_BYTES..]);
+        if asked.as_bytes() != command.as_bytes() || rest_differs {
             return Reply { position, ..Reply::refused(Code::IdConflict) };
         }
         Reply { again: true, ..Reply::of(first, position) }
     }
-}
-
-fn read(command: &[u8]) -> Option<&Command> {
-    use zerocopy::FromBytes;
-    Command::ref_from_prefix(command).ok().map(|(c, _)| c)
 }

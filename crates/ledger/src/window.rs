@@ -181,38 +181,33 @@ impl Window {
         Seen::New
     }
 
-    /// Forgets what is older than the window, and early what the capacity has no room for. False when
-    /// there is no room for a new id of this class.
+    /// Whether there is, or can be made, room for a new id of this class. Changes nothing: what is only
+    /// asked leaves no trace in the journal, so it must leave none here.
     #[inline]
-    pub fn make_room(&mut self, class: u8, time_ms: u64, now_ms: u64, digest: &mut Digest) -> bool {
-        while let Some((&number, _)) = self.buckets.first_key_value()
-            && ((number + 1) << BUCKET_BITS) + WINDOW_MS < now_ms
-        {
-            self.forget(number, None, digest);
-        }
-        if self.len < self.capacity {
-            return self.buckets.get(&(time_ms >> BUCKET_BITS)).is_none_or(|b| b.len < BUCKET_MAX);
-        }
-        self.evict(class, now_ms, digest)
+    pub fn has_room(&self, class: u8, time_ms: u64, now_ms: u64) -> bool {
+        let bucket_full = self.buckets.get(&(time_ms >> BUCKET_BITS)).is_some_and(|b| b.len >= BUCKET_MAX);
+        !bucket_full
+            && (self.len < self.capacity
+                || self.outdated(now_ms).is_some()
+                || self.victim(class, now_ms).is_some())
     }
 
+    /// The oldest bucket, when all of it is older than the window.
+    fn outdated(&self, now_ms: u64) -> Option<u64> {
+        let (&number, _) = self.buckets.first_key_value()?;
+        (((number + 1) << BUCKET_BITS) + WINDOW_MS < now_ms).then_some(number)
+    }
+
+    /// The bucket to give up early and the class to give up there. None when it lies in the future.
     #[cold]
-    fn evict(&mut self, class: u8, now_ms: u64, digest: &mut Digest) -> bool {
+    fn victim(&self, class: u8, now_ms: u64) -> Option<(u64, usize)> {
         let over = |c: usize| {
             let coming = u64::from(c == class as usize);
             (self.by_class[c] + coming) as i64 - (self.capacity * RESERVED_PERCENT[c] / 100) as i64
         };
-        let victim = (0..CLASSES).filter(|&c| self.by_class[c] > 0).max_by_key(|&c| over(c));
-        let Some(victim) = victim else { return false };
-        let oldest = self.buckets.iter().find(|(_, b)| b.by_class[victim] > 0).map(|(&n, _)| n);
-        match oldest {
-            Some(number) if (number + 1) << BUCKET_BITS <= now_ms => {
-                self.forget(number, Some(victim), digest);
-                self.horizon_ms = self.horizon_ms.max((number + 1) << BUCKET_BITS);
-                true
-            }
-            _ => false,
-        }
+        let class = (0..CLASSES).filter(|&c| self.by_class[c] > 0).max_by_key(|&c| over(c))?;
+        let (&number, _) = self.buckets.iter().find(|(_, b)| b.by_class[class] > 0)?;
+        ((number + 1) << BUCKET_BITS <= now_ms).then_some((number, class))
     }
 
     /// Forgets a bucket: all of it, or what one class has in it.
@@ -234,9 +229,19 @@ impl Window {
         }
     }
 
-    /// Keeps a decided id. There must be room, and the id must be new.
+    /// Keeps a decided id, which must be new. Forgets what is older than the window and, at the bound, what
+    /// [`Window::has_room`] found; the parts of one bundle may pass the bound together.
     #[inline]
-    pub fn insert(&mut self, id: Id, class: u8, position: u64, digest: &mut Digest) {
+    pub fn insert(&mut self, id: Id, class: u8, position: u64, now_ms: u64, digest: &mut Digest) {
+        while let Some(number) = self.outdated(now_ms) {
+            self.forget(number, None, digest);
+        }
+        if self.len >= self.capacity
+            && let Some((number, victim)) = self.victim(class, now_ms)
+        {
+            self.forget(number, Some(victim), digest);
+            self.horizon_ms = self.horizon_ms.max((number + 1) << BUCKET_BITS);
+        }
         let known = Known { id, place: position | (class as u64) << 56 };
         self.buckets.entry(id.time_ms() >> BUCKET_BITS).or_default().insert(known, self.key);
         self.by_class[class as usize] += 1;
@@ -262,10 +267,9 @@ mod tests {
     const NOW: u64 = 1_800_000_000_000;
 
     fn keep(window: &mut Window, id: Id, class: u8, position: u64, now: u64) -> bool {
-        let mut digest = Digest::default();
-        let room = window.make_room(class, id.time_ms(), now, &mut digest);
+        let room = window.has_room(class, id.time_ms(), now);
         if room {
-            window.insert(id, class, position, &mut digest);
+            window.insert(id, class, position, now, &mut Digest::default());
         }
         room
     }
@@ -316,12 +320,14 @@ mod tests {
         let mut digest = Digest::default();
         for i in 0..500u64 {
             let now = NOW + i * 700;
-            assert!(window.make_room(1, now, now, &mut digest));
-            window.insert(Id::new(now, 0, i << 2), 1, i, &mut digest);
+            window.insert(Id::new(now, 0, i << 2), 1, i, now, &mut digest);
         }
-        assert!(window.make_room(1, 0, NOW + 2 * WINDOW_MS, &mut digest));
-        assert!(window.is_empty());
-        assert_eq!(digest, Digest::default());
+        let (last, later) = (Id::new(NOW + 2 * WINDOW_MS, 0, 0), NOW + 2 * WINDOW_MS);
+        window.insert(last, 1, 1, later, &mut digest);
+        assert_eq!(window.len(), 1);
+        let mut fresh = Digest::default();
+        Window::new(100, 7).insert(last, 1, 1, later, &mut fresh);
+        assert_eq!(digest, fresh);
     }
 
     /// The bound of 40 bytes an id, from what is really allocated.
@@ -334,6 +340,7 @@ mod tests {
                 Id::new(NOW + i / 200, 0, i.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
                 1,
                 i,
+                NOW,
                 &mut digest,
             );
         }

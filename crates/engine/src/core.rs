@@ -1,0 +1,329 @@
+//! The core: takes batches from the lanes, executes them, hands their records to the writer.
+
+use crate::machine::{Machine, Mode, Sink, read_entry};
+use crate::queue::{Next, Queue};
+use crate::request::{BYTES_MAX, COMMANDS_MAX, Refusal, Request, RequestHeader, Response};
+use crate::ring::{Ring, Suspect};
+use crate::time::Time;
+use crate::writer::{Release, Work};
+use pabal_journal::{
+    Durable, ENTRY_UNITS_MAX, Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta, UNITS,
+};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+use zerocopy::IntoBytes;
+
+/// After so long without work a closing record confirms the last one.
+const IDLE: Duration = Duration::from_millis(5);
+/// How long the core then sleeps between looks; work wakes it at once.
+const ASLEEP: Duration = Duration::from_secs(60);
+/// Commands whose memory is asked for together.
+const AHEAD: usize = 128;
+
+/// What waits in the lanes.
+pub(crate) enum Ask<M: Machine> {
+    Execute(Request, SyncSender<Response<M::Reply>>),
+    Query(M::Query, SyncSender<M::Answer>),
+}
+
+pub(crate) struct Core<M: Machine> {
+    pub machine: M,
+    pub queue: Arc<Queue<Ask<M>>>,
+    pub time: Time,
+    pub ring: Ring,
+    pub layout: Layout,
+    pub durable: Arc<Durable>,
+    pub reader: Reader,
+    pub work: SyncSender<Work<M>>,
+    pub spent: Receiver<Box<RecordBuffer>>,
+    pub buffers: Vec<Box<RecordBuffer>>,
+    pub next_block: u64,
+    /// Records handed to the writer and not seen back.
+    pub outstanding: usize,
+    /// Whether the last record was a batch, which a closing record should confirm.
+    pub unconfirmed: bool,
+    pub last_ms: u64,
+}
+
+/// The writer is gone: its error says why.
+pub(crate) struct WriterGone;
+
+impl<M: Machine> Core<M> {
+    /// Runs until told to stop; gives the machine back, and the block after the last record.
+    pub fn run(mut self) -> Result<(M, Ring), WriterGone> {
+        loop {
+            let wait = if self.unconfirmed { IDLE } else { ASLEEP };
+            match self.queue.clone().next(wait, COMMANDS_MAX, BYTES_MAX) {
+                Next::Online(asks) => self.batch(asks)?,
+                Next::Bulk(ask) => {
+                    // Begun only when nothing is on its way: bulk adds one small batch to a wait, not two.
+                    self.drain()?;
+                    self.batch(vec![ask])?;
+                }
+                Next::Idle if self.unconfirmed => self.confirm(RecordKind::Closing)?,
+                Next::Idle => {}
+                Next::Stop => {
+                    self.confirm(RecordKind::Stop)?;
+                    self.drain()?;
+                    return Ok((self.machine, self.ring));
+                }
+            }
+        }
+    }
+
+    /// Executes these together and hands over their record and answers. Where time is carried, requests of
+    /// different times do not share a batch.
+    fn batch(&mut self, asks: Vec<Ask<M>>) -> Result<(), WriterGone> {
+        let mut together: Vec<Ask<M>> = Vec::with_capacity(asks.len());
+        let mut carried = None;
+        for ask in asks {
+            if let (Ask::Execute(request, _), Time::Carried { .. }) = (&ask, &self.time) {
+                let its = request.header.time_ms;
+                if carried.replace(its).is_some_and(|before| before != its) {
+                    let now = std::mem::take(&mut together);
+                    self.execute_all(now)?;
+                }
+            }
+            together.push(ask);
+        }
+        self.execute_all(together)
+    }
+
+    fn execute_all(&mut self, asks: Vec<Ask<M>>) -> Result<(), WriterGone> {
+        let carried = asks.iter().find_map(|ask| match ask {
+            Ask::Execute(request, _) => Some(request.header.time_ms),
+            Ask::Query(..) => None,
+        });
+        let mut room = Room::default();
+        for ask in &asks {
+            if let Ask::Execute(request, _) = ask {
+                room.add::<M>(request.commands.as_bytes());
+            }
+        }
+        let mut buffer = self.begin(carried.unwrap_or(0), room.blocks())?;
+        let mut releases = Vec::with_capacity(asks.len());
+        for ask in asks {
+            match ask {
+                Ask::Query(query, to) => {
+                    releases.push(Release::Answer { to, answer: self.machine.query(&query) });
+                }
+                Ask::Execute(request, to) => {
+                    let replies = self.request(&request, 0, &mut buffer);
+                    releases.push(Release::Response { to, replies, commands: request.commands });
+                }
+            }
+        }
+        self.hand_over(buffer, RecordKind::Batch, releases)
+    }
+
+    /// Begins a record that takes at most so many blocks.
+    fn begin(&mut self, carried_ms: u64, blocks: u32) -> Result<Box<RecordBuffer>, WriterGone> {
+        self.last_ms = self.time.now_ms(carried_ms).max(self.last_ms);
+        self.machine.begin(self.last_ms);
+        let mut buffer = self.buffer()?;
+        buffer.begin(self.layout.place(self.next_block, blocks));
+        Ok(buffer)
+    }
+
+    /// Executes a request into the record. `crashes` says how often it stopped the core before.
+    fn request(&mut self, request: &Request, crashes: u64, buffer: &mut RecordBuffer) -> Vec<M::Reply> {
+        let header = RequestHeader { count: request.commands.len() as u32, ..request.header };
+        let bytes = request.commands.as_bytes();
+        let Some(commands) = split::<M>(bytes) else {
+            return vec![M::refused(Refusal::Malformed); request.commands.len()];
+        };
+        if header.deadline_ms != 0 && header.deadline_ms < self.last_ms {
+            return vec![M::refused(Refusal::DeadlinePassed); commands.len()];
+        }
+        if let Err(reply) = self.machine.admit(&header) {
+            return vec![reply; commands.len()];
+        }
+        self.ring.begin(&header, bytes, crashes);
+        let replies = self.execute(&header, &commands, Mode::New, buffer);
+        self.ring.end();
+        replies
+    }
+
+    fn execute(
+        &mut self,
+        header: &RequestHeader,
+        commands: &[&[u8]],
+        mode: Mode,
+        buffer: &mut RecordBuffer,
+    ) -> Vec<M::Reply> {
+        let mut replies = Vec::with_capacity(commands.len());
+        let before = buffer.mark();
+        let (_, place) = buffer.entry(1);
+        place.copy_from_slice(header.as_bytes());
+        let empty = buffer.count();
+        let origin = commands.first().map_or(0, |c| c.as_ptr() as usize);
+        let (durable, reader, first) = (&self.durable, &self.reader, buffer.start_block());
+        let mut earlier = |position: Position| {
+            // An entry of a record on its way to the disk: it is there when the writer says so.
+            durable.wait_for(position.block().min(first));
+            read_entry(reader, position)
+        };
+        let mut sink = Sink { buffer, earlier: &mut earlier };
+        let (mut at, mut asked) = (0, 0);
+        while at < commands.len() {
+            if at >= asked {
+                let end = (asked + AHEAD).min(commands.len());
+                self.machine.prefetch(&commands[asked..end]);
+                asked = end;
+            }
+            let mut end = at + 1;
+            while end < commands.len() && M::linked(commands[end - 1]) {
+                end += 1;
+            }
+            self.ring.at(commands[at].as_ptr() as usize - origin);
+            self.machine.apply(header, &commands[at..end], mode, &mut sink, &mut replies);
+            at = end;
+        }
+        if buffer.count() == empty {
+            // Nothing was decided now: nothing to record.
+            buffer.rewind(before);
+        }
+        replies
+    }
+
+    fn hand_over(
+        &mut self,
+        mut buffer: Box<RecordBuffer>,
+        kind: RecordKind,
+        releases: Vec<Release<M>>,
+    ) -> Result<(), WriterGone> {
+        if kind == RecordKind::Batch && buffer.is_empty() {
+            self.buffers.push(buffer);
+            return self.work.send(Work::Release(releases)).map_err(|_| WriterGone);
+        }
+        buffer.finish(RecordMeta {
+            kind,
+            rules: self.machine.rules(),
+            time_ms: self.last_ms,
+            business_date: self.machine.business_date(),
+            digest: self.machine.digest(),
+        });
+        self.next_block = buffer.end_block();
+        self.unconfirmed = kind == RecordKind::Batch;
+        self.outstanding += 1;
+        self.work.send(Work::Record(buffer, releases)).map_err(|_| WriterGone)
+    }
+
+    fn confirm(&mut self, kind: RecordKind) -> Result<(), WriterGone> {
+        let mut buffer = self.buffer()?;
+        buffer.begin(self.layout.place(self.next_block, 1));
+        self.hand_over(buffer, kind, Vec::new())
+    }
+
+    /// A free buffer; waits for one when all are on their way.
+    fn buffer(&mut self) -> Result<Box<RecordBuffer>, WriterGone> {
+        while let Ok(buffer) = self.spent.try_recv() {
+            self.outstanding -= 1;
+            self.buffers.push(buffer);
+        }
+        if let Some(buffer) = self.buffers.pop() {
+            return Ok(buffer);
+        }
+        let buffer = self.spent.recv().map_err(|_| WriterGone)?;
+        self.outstanding -= 1;
+        Ok(buffer)
+    }
+
+    /// Waits until nothing is on its way to the disk.
+    fn drain(&mut self) -> Result<(), WriterGone> {
+        while self.outstanding > 0 {
+            let buffer = self.spent.recv().map_err(|_| WriterGone)?;
+            self.outstanding -= 1;
+            self.buffers.push(buffer);
+        }
+        Ok(())
+    }
+
+    /// Tries what was being executed at the last crash: what came before it in its request, then itself,
+    /// each in a record of its own. At its second crash it is set aside. True when that was done.
+    pub fn try_alone(&mut self, suspect: &Suspect) -> Result<bool, WriterGone> {
+        let mut words = vec![0u64; suspect.commands.len().div_ceil(8)];
+        words.as_mut_bytes()[..suspect.commands.len()].copy_from_slice(&suspect.commands);
+        let bytes = &words.as_bytes()[..suspect.commands.len()];
+        let Some(commands) = split::<M>(bytes) else { return Ok(false) };
+        let (mut at, mut offset) = (0, 0);
+        while at < commands.len() && offset <= suspect.cursor {
+            let mut end = at + 1;
+            while end < commands.len() && M::linked(commands[end - 1]) {
+                end += 1;
+            }
+            let mut header = suspect.header;
+            header.count = (end - at) as u32;
+            header.item += at as u64;
+            let itself = offset == suspect.cursor;
+            let length: usize = commands[at..end].iter().map(|c| c.len()).sum();
+            let set_aside = itself && suspect.crashes >= 2;
+            let mode = if set_aside { Mode::Quarantine } else { Mode::New };
+            if set_aside {
+                header.flags |= RequestHeader::QUARANTINED;
+            }
+            let mut room = Room::default();
+            room.add::<M>(&bytes[offset..offset + length]);
+            let mut buffer = self.begin(header.time_ms, room.blocks())?;
+            if self.machine.admit(&header).is_ok() {
+                self.ring.begin(
+                    &header,
+                    &bytes[offset..offset + length],
+                    if itself { suspect.crashes } else { 0 },
+                );
+                self.execute(&header, &commands[at..end], mode, &mut buffer);
+                self.ring.end();
+            }
+            self.hand_over(buffer, RecordKind::Batch, Vec::new())?;
+            self.drain()?;
+            if set_aside {
+                return Ok(true);
+            }
+            offset += length;
+            at = end;
+        }
+        Ok(false)
+    }
+}
+
+/// How many blocks a record takes at most. Entries never straddle blocks, so each block may lose a little
+/// less than the longest entry.
+#[derive(Default)]
+struct Room {
+    units: usize,
+    longest: usize,
+}
+
+impl Room {
+    fn add<M: Machine>(&mut self, bytes: &[u8]) {
+        self.units += 1; // the request's header
+        for command in split::<M>(bytes).into_iter().flatten() {
+            let units = M::units_max(command);
+            self.units += units;
+            // More than a block is several entries of the usual length.
+            self.longest = self.longest.max(if units > ENTRY_UNITS_MAX { 3 } else { units });
+        }
+    }
+
+    fn blocks(&self) -> u32 {
+        let units = self.units + 2; // the record's header
+        let blocks = if self.longest <= 32 {
+            units.div_ceil(UNITS - self.longest.max(1))
+        } else {
+            1 + 2 * units.div_ceil(ENTRY_UNITS_MAX)
+        };
+        blocks as u32
+    }
+}
+
+/// Splits the bytes into commands. None when they are not.
+pub(crate) fn split<M: Machine>(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut commands = Vec::with_capacity(bytes.len() / 96);
+    while !bytes.is_empty() {
+        let (command, rest) = bytes.split_at_checked(M::length(bytes)?)?;
+        commands.push(command);
+        bytes = rest;
+    }
+    Some(commands)
+}

@@ -1,0 +1,222 @@
+//! The engine itself: opening, asking, stopping.
+
+use crate::core::{Ask, Core, WriterGone};
+use crate::follow::Follower;
+use crate::machine::Machine;
+use crate::queue::{Queue, Waiting};
+use crate::replay::Replay;
+use crate::request::{BULK_COMMANDS_MAX, BYTES_MAX, COMMANDS_MAX, Refusal, Request, Response, Ticket};
+use crate::ring::Ring;
+use crate::time::{Time, TimeGap, TimeSource};
+use crate::writer;
+use pabal_journal::{Durable, Journal, JournalConfig, Reader, RecordBuffer, Recovered};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread::JoinHandle;
+
+/// Folder of the journal, in the data folder.
+pub const JOURNAL: &str = "journal";
+/// Records that can be on their way at once: one being written, one waiting, one being made.
+const BUFFERS: usize = 3;
+
+/// How to run an engine.
+pub struct EngineConfig {
+    /// How the journal is made and written.
+    pub journal: JournalConfig,
+    /// The id of a journal that is made now.
+    pub journal_id: u64,
+    /// Where time comes from.
+    pub time: TimeSource,
+}
+
+/// Why an engine did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] pabal_journal::Error),
+    /// The time.
+    #[error(transparent)]
+    Time(#[from] TimeGap),
+    /// The file that survives crashes.
+    #[error("{path}: {source}")]
+    Ring {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The core stopped on a broken invariant; what it said is on standard error.
+    #[error("the core stopped on a broken invariant")]
+    Core,
+}
+
+/// What a start found.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovery {
+    /// What the journal's opening found.
+    pub journal: Recovered,
+    /// Commands replayed.
+    pub commands: u64,
+    /// Whether a command was being executed when the process last died, and was tried alone.
+    pub tried_alone: bool,
+    /// Whether it was set aside, as it stopped the core twice. An operator must look at it.
+    pub quarantined: bool,
+}
+
+/// A running engine.
+pub struct Engine<M: Machine> {
+    queue: Arc<Queue<Ask<M>>>,
+    durable: Arc<Durable>,
+    dir: PathBuf,
+    core: Option<JoinHandle<Result<(M, Ring), WriterGone>>>,
+    writer: Option<JoinHandle<Result<Journal, pabal_journal::Error>>>,
+}
+
+impl<M: Machine> Engine<M> {
+    /// Opens the data folder, replays its journal into the machine, and runs. `progress` hears of each
+    /// replayed record.
+    pub fn start(
+        data: &Path,
+        mut machine: M,
+        config: EngineConfig,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(Engine<M>, Recovery), Error> {
+        let dir = data.join(JOURNAL);
+        let mut commands = 0;
+        // Made first, so that a reader can be had while the records are replayed.
+        let (mut journal, recovered) = {
+            let mut replay: Option<Replay<'_, M>> = None;
+            let mut held = Some(&mut machine);
+            let opened = Journal::open(&dir, &config.journal, config.journal_id, &mut |record| {
+                if let Some(machine) = held.take() {
+                    replay = Some(Replay::new(machine, Reader::open(&dir)?));
+                }
+                if let Some(replay) = &mut replay {
+                    replay.record(record)?;
+                    commands = replay.commands;
+                }
+                progress(record.header.sequence);
+                Ok(())
+            })?;
+            drop(replay);
+            opened
+        };
+        let last_ms = recovered.last.map_or(0, |last| last.time_ms);
+        let time = Time::start(config.time, last_ms)?;
+        let ring_error = |source| Error::Ring { path: data.join(crate::ring::FILE), source };
+        let (ring, suspect) = Ring::open(data).map_err(ring_error)?;
+        let durable = journal.durable();
+        let queue = Arc::new(Queue::new());
+        let (work, works) = sync_channel(1);
+        let (spent_to, spent) = channel();
+        let mut core = Core {
+            machine,
+            queue: queue.clone(),
+            time,
+            ring,
+            layout: journal.layout(),
+            durable: durable.clone(),
+            reader: Reader::open(&dir)?,
+            work,
+            spent,
+            buffers: (0..BUFFERS).map(|_| Box::new(RecordBuffer::new())).collect(),
+            next_block: journal.next_block(),
+            outstanding: 0,
+            unconfirmed: recovered.last.is_some_and(|l| l.kind == pabal_journal::RecordKind::Batch as u16),
+            last_ms,
+        };
+        let reader = Reader::open(&dir)?;
+        let writer = spawn("pabal-writer", move || {
+            journal = writer::run::<M>(journal, &reader, works, &spent_to)?;
+            Ok(journal)
+        });
+        let tried_alone = suspect.is_some();
+        let mut quarantined = false;
+        if let Some(suspect) = suspect {
+            quarantined = core.try_alone(&suspect).unwrap_or(false);
+        }
+        let core = spawn("pabal-core", move || core.run());
+        let engine = Engine { queue, durable, dir, core: Some(core), writer: Some(writer) };
+        Ok((engine, Recovery { journal: recovered, commands, tried_alone, quarantined }))
+    }
+
+    /// Sends a request. The answer comes when it is durable; a full lane answers at once.
+    pub fn submit(&self, request: Request) -> Ticket<Response<M::Reply>> {
+        let (to, answer) = sync_channel(1);
+        let (commands, weight) = (request.commands.len(), request.commands.as_bytes().len());
+        let bulk = request.header.is_bulk();
+        let refuse = |refusal| {
+            let replies = vec![M::refused(refusal); commands];
+            let _ = to.send(Response { sequence: self.durable.sequence(), replies });
+        };
+        let most = if bulk { BULK_COMMANDS_MAX } else { COMMANDS_MAX };
+        if commands == 0 || commands > most || weight > BYTES_MAX {
+            refuse(Refusal::Malformed);
+            return Ticket(answer);
+        }
+        let waiting = Waiting { item: Ask::Execute(request, to.clone()), weight, commands };
+        if self.queue.push(bulk, waiting).is_err() {
+            refuse(Refusal::Overloaded);
+        }
+        Ticket(answer)
+    }
+
+    /// Asks about the state. The answer comes when what it shows is durable.
+    pub fn query(&self, query: M::Query) -> Ticket<M::Answer> {
+        let (to, answer) = sync_channel(1);
+        // When the lane is full the sender is dropped, and the asker hears "unknown".
+        let _ = self.queue.push(false, Waiting { item: Ask::Query(query, to), weight: 64, commands: 1 });
+        Ticket(answer)
+    }
+
+    /// The acknowledged point.
+    pub fn durable(&self) -> Arc<Durable> {
+        self.durable.clone()
+    }
+
+    /// Follows the journal from its first record on.
+    pub fn follow(&self) -> Result<Follower, Error> {
+        let reader = Reader::open(&self.dir)?;
+        Ok(Follower { reader, durable: self.durable.clone(), next_block: 1, next_sequence: 1 })
+    }
+
+    /// Executes what waits, confirms the last record, and ends. Gives the machine back.
+    pub fn stop(mut self) -> Result<M, Error> {
+        self.queue.stop();
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<M, Error> {
+        let core = self.core.take().map(JoinHandle::join);
+        self.queue.abandon();
+        let writer = self.writer.take().map(JoinHandle::join);
+        match writer {
+            Some(Ok(Err(error))) => return Err(error.into()),
+            Some(Ok(Ok(_))) => {}
+            _ => return Err(Error::Core),
+        }
+        match core {
+            Some(Ok(Ok((machine, ring)))) => {
+                let path = self.dir.with_file_name(crate::ring::FILE);
+                ring.remove().map_err(|source| Error::Ring { path, source })?;
+                Ok(machine)
+            }
+            _ => Err(Error::Core),
+        }
+    }
+}
+
+impl<M: Machine> Drop for Engine<M> {
+    fn drop(&mut self) {
+        if self.core.is_some() {
+            self.queue.stop();
+            let _ = self.finish();
+        }
+    }
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    std::thread::Builder::new().name(name.into()).spawn(run).expect("a thread at the start")
+}

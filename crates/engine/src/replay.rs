@@ -1,0 +1,180 @@
+//! Replay: the journal's records executed again, every byte and every digest compared.
+//!
+//! Records under the newest rules that the program knows are decided again; older ones are folded. Both
+//! ways the entries made must equal the recorded ones to the byte, and the digest after each record must
+//! equal the recorded one. Recovery and `verify` are this same code.
+
+use crate::machine::{Machine, Mode, Sink, read_entry};
+use crate::request::{REQUEST_OP, RequestHeader};
+use pabal_journal::{Position, Reader, Record, RecordBuffer};
+use zerocopy::FromBytes;
+
+/// What is wrong with a record.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The record was decided under rules that this program does not know.
+    #[error(
+        "record {sequence} was decided under rules {found}; this program knows up to {known}: use a newer one"
+    )]
+    RulesUnknown {
+        /// The record.
+        sequence: u64,
+        /// Its rules.
+        found: u32,
+        /// The newest known.
+        known: u32,
+    },
+    /// The record does not say what replaying it gives.
+    #[error("record {sequence}, entry at position {position}: {what}")]
+    Differs {
+        /// The record.
+        sequence: u64,
+        /// Where in it.
+        position: Position,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The digest of the state after the record is not the recorded one.
+    #[error("record {sequence}: the digest of the state is not the recorded one")]
+    Digest {
+        /// The record.
+        sequence: u64,
+    },
+}
+
+/// Replays records into a machine.
+pub struct Replay<'m, M: Machine> {
+    machine: &'m mut M,
+    reader: Reader,
+    buffer: RecordBuffer,
+    replies: Vec<M::Reply>,
+    /// Commands executed.
+    pub commands: u64,
+}
+
+impl<'m, M: Machine> Replay<'m, M> {
+    /// Into this machine; earlier entries that commands name are read with `reader`.
+    pub fn new(machine: &'m mut M, reader: Reader) -> Replay<'m, M> {
+        Replay { machine, reader, buffer: RecordBuffer::new(), replies: Vec::new(), commands: 0 }
+    }
+
+    /// The machine as it is now.
+    pub fn machine(&self) -> &M {
+        self.machine
+    }
+
+    /// Executes one record again.
+    pub fn record(&mut self, record: &Record<'_>) -> Result<(), ReplayError> {
+        let h = record.header;
+        let known = self.machine.rules_known();
+        if h.rules > known {
+            return Err(ReplayError::RulesUnknown { sequence: h.sequence, found: h.rules, known });
+        }
+        let fold = h.rules != known;
+        if h.count > 0 {
+            self.machine.begin(h.time_ms);
+        }
+        self.buffer.begin(record.start_block);
+        let mut entries = record.entries().peekable();
+        while let Some((position, bytes)) = entries.next() {
+            let wrong = |what| ReplayError::Differs { sequence: h.sequence, position, what };
+            let (request, _) =
+                RequestHeader::read_from_prefix(bytes).map_err(|_| wrong("not a request's header"))?;
+            if request.op != REQUEST_OP {
+                return Err(wrong("entries before any request's header"));
+            }
+            let mut group = Vec::new();
+            while let Some((_, entry)) = entries.peek()
+                && entry[..2] != REQUEST_OP.to_le_bytes()
+            {
+                group.push(*entry);
+                entries.next();
+            }
+            self.request(&request, bytes, &group, fold).map_err(wrong)?;
+        }
+        self.compare(record)?;
+        if self.machine.digest() != h.digest {
+            return Err(ReplayError::Digest { sequence: h.sequence });
+        }
+        Ok(())
+    }
+
+    fn request(
+        &mut self,
+        request: &RequestHeader,
+        header: &[u8],
+        group: &[&[u8]],
+        fold: bool,
+    ) -> Result<(), &'static str> {
+        let (_, place) = self.buffer.entry(1);
+        place.copy_from_slice(&header[..64]);
+        if !fold && self.machine.admit(request).is_err() {
+            return Err("the request would not have been let in");
+        }
+        // The commands as they were sent: without what the entry filled in.
+        let mut sent: Vec<(Vec<u64>, usize, u16)> = Vec::with_capacity(group.len());
+        for entry in group {
+            const CONTINUATION: u8 = 128;
+            if entry[4] & CONTINUATION != 0 {
+                continue;
+            }
+            let length = M::length(entry).ok_or("not a command")?;
+            let code = u16::from_le_bytes([entry[6], entry[7]]);
+            let mut words = vec![0u64; length.div_ceil(8)];
+            zerocopy::IntoBytes::as_mut_bytes(&mut words[..])[..length].copy_from_slice(&entry[..length]);
+            let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut words[..]);
+            bytes[5..8].fill(0);
+            sent.push((words, length, code));
+        }
+        self.commands += sent.len() as u64;
+        let commands: Vec<&[u8]> = sent
+            .iter()
+            .map(|(words, length, _)| &zerocopy::IntoBytes::as_bytes(&words[..])[..*length])
+            .collect();
+        for block in commands.chunks(128) {
+            self.machine.prefetch(block);
+        }
+        let quarantined = request.flags & RequestHeader::QUARANTINED != 0;
+        let mut at = 0;
+        while at < commands.len() {
+            let mut end = at + 1;
+            let mode = if quarantined {
+                Mode::Quarantine
+            } else if fold {
+                Mode::Fold(sent[at].2)
+            } else {
+                while end < commands.len() && M::linked(commands[end - 1]) {
+                    end += 1;
+                }
+                Mode::Again
+            };
+            self.replies.clear();
+            let reader = &self.reader;
+            let mut earlier = |position| read_entry(reader, position);
+            let mut sink = Sink { buffer: &mut self.buffer, earlier: &mut earlier };
+            self.machine.apply(request, &commands[at..end], mode, &mut sink, &mut self.replies);
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Compares the record made with the recorded one, entry by entry.
+    fn compare(&self, record: &Record<'_>) -> Result<(), ReplayError> {
+        let sequence = record.header.sequence;
+        let mut made = self.buffer.entries();
+        for (position, entry) in record.entries() {
+            match made.next() {
+                Some((at, bytes)) if at == position && bytes == entry => {}
+                _ => {
+                    let what = "what was recorded is not what deciding it again gives";
+                    return Err(ReplayError::Differs { sequence, position, what });
+                }
+            }
+        }
+        if let Some((position, _)) = made.next() {
+            let what = "deciding it again gives an entry that was not recorded";
+            return Err(ReplayError::Differs { sequence, position, what });
+        }
+        Ok(())
+    }
+}

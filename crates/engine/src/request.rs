@@ -1,0 +1,178 @@
+//! Requests: commands with all that an admission, an audit and a retry need to know of their sender.
+
+use std::sync::mpsc;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Commands in one online request at most.
+pub const COMMANDS_MAX: usize = 8190;
+/// Bytes of commands in one request at most.
+pub const BYTES_MAX: usize = 1 << 20;
+/// Commands in one bulk request at most: the one small batch that bulk may add to an online request's wait.
+pub const BULK_COMMANDS_MAX: usize = 512;
+/// Marks the header of a request among the entries of a record.
+pub const REQUEST_OP: u16 = 0x7fff;
+
+/// The lane in which a request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Lane {
+    /// Someone waits for the answer.
+    Online = 1,
+    /// A numbered piece of a long job.
+    Bulk = 2,
+}
+
+/// The header of a request: 64 bytes, journaled before the entries of its commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RequestHeader {
+    /// [`REQUEST_OP`].
+    pub op: u16,
+    /// 1.
+    pub version: u8,
+    /// Zero.
+    pub command_units: u8,
+    /// Bit 0: its commands were set aside after stopping the core twice.
+    pub flags: u8,
+    /// 1.
+    pub entry_units: u8,
+    /// Zero.
+    pub code: u16,
+    /// Admission class, 0 (P0) to 4 (P4).
+    pub class: u8,
+    /// A [`Lane`].
+    pub lane: u8,
+    /// The channel that sent it.
+    pub channel: u16,
+    /// Number of its commands.
+    pub count: u32,
+    /// Milliseconds since 1970 after which it must not be begun; zero for none.
+    pub deadline_ms: u64,
+    /// The attempt's id; for bulk, the job's.
+    pub attempt: [u64; 2],
+    /// Who acts.
+    pub principal: u64,
+    /// For bulk: the number of its first command in the job.
+    pub item: u64,
+    /// The time that it carries, milliseconds since 1970, where the engine's time is carried.
+    pub time_ms: u64,
+}
+
+const _: () = assert!(size_of::<RequestHeader>() == 64);
+
+impl RequestHeader {
+    /// Bit of `flags`: set aside.
+    pub const QUARANTINED: u8 = 1;
+
+    /// A header for this lane and class.
+    pub fn new(lane: Lane, class: u8) -> RequestHeader {
+        RequestHeader {
+            op: REQUEST_OP,
+            version: 1,
+            entry_units: 1,
+            class,
+            lane: lane as u8,
+            ..RequestHeader::default()
+        }
+    }
+
+    /// Whether it is bulk work.
+    pub fn is_bulk(&self) -> bool {
+        self.lane == Lane::Bulk as u8
+    }
+}
+
+/// Commands, one after the other, aligned to eight bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commands {
+    words: Vec<u64>,
+    count: usize,
+}
+
+impl Commands {
+    /// None yet.
+    pub fn new() -> Commands {
+        Commands::default()
+    }
+
+    /// None yet, with room for this many bytes.
+    pub fn with_capacity(bytes: usize) -> Commands {
+        Commands { words: Vec::with_capacity(bytes / 8), count: 0 }
+    }
+
+    /// Adds a command. Its length must be a multiple of eight bytes.
+    #[inline]
+    pub fn push(&mut self, command: &[u8]) {
+        assert!(command.len().is_multiple_of(8), "commands come in whole words");
+        let at = self.words.len();
+        self.words.resize(at + command.len() / 8, 0);
+        self.words[at..].as_mut_bytes().copy_from_slice(command);
+        self.count += 1;
+    }
+
+    /// Takes all out, keeping the memory.
+    pub fn clear(&mut self) {
+        self.words.clear();
+        self.count = 0;
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Their bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.words.as_bytes()
+    }
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Request {
+    /// Who, how, until when.
+    pub header: RequestHeader,
+    /// What.
+    pub commands: Commands,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Response<R> {
+    /// The record up to which the journal is durable now; what is answered is in it or before it.
+    pub sequence: u64,
+    /// An answer for each command, in their order.
+    pub replies: Vec<R>,
+}
+
+/// The engine ended before the answer was durable. What became of the commands is unknown: ask again,
+/// under the same ids, when it is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the core stopped before it could say; the outcome is unknown, send the same ids again")]
+pub struct Unknown;
+
+/// Why the engine refused a command without executing it. None of these uses its id up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The lane is full.
+    Overloaded,
+    /// The deadline passed.
+    DeadlinePassed,
+    /// Not commands, or too many.
+    Malformed,
+}
+
+/// The answer that is awaited.
+pub struct Ticket<R>(pub(crate) mpsc::Receiver<R>);
+
+impl<R> Ticket<R> {
+    /// Waits for the answer.
+    pub fn wait(self) -> Result<R, Unknown> {
+        self.0.recv().map_err(|_| Unknown)
+    }
+}

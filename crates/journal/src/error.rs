@@ -1,0 +1,53 @@
+//! What can be wrong with a journal.
+
+use std::path::PathBuf;
+
+/// What is wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An operation on a file failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process has the journal open for writing.
+    #[error("{0}: another process is writing this journal; stop it first")]
+    Locked(PathBuf),
+    /// A block is neither as it was before its write nor as it was written.
+    #[error("{file}, byte {offset}: {what}; nothing of this journal is served, restore it from a copy")]
+    Rotten {
+        /// The segment file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// A file that does not belong into the folder, or one that is missing or of the wrong length.
+    #[error("{file}: {what}")]
+    Folder {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// No entry begins at this position.
+    #[error("no entry begins at position {0}")]
+    NoEntry(u64),
+    /// The one who was shown the records refused one.
+    #[error("{0}")]
+    Visitor(Box<dyn std::error::Error + Send + Sync>),
+    /// An earlier write or sync failed: nothing is written after it.
+    #[error("an earlier write failed; the journal takes nothing more until it is opened anew")]
+    Stopped,
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading: single entries by position, whole journals, records as they come.
+
+use crate::block::{BLOCK, BlockHeader, KIND_RECORD, Position, UNIT, is_sound, is_zero, walk};
+use crate::error::Error;
+use crate::record::{FIRST_UNIT, Record, RecordHeader};
+use crate::scan::{Scanned, Tail, Visit, scan};
+use crate::segment::{self, Layout};
+use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use zerocopy::FromBytes;
+
+/// Segment files kept open at most; beyond it the oldest is closed.
+const FILES_MAX: usize = 64;
+
+/// Reads a journal, in the writer's process or in another.
+pub struct Reader {
+    dir: PathBuf,
+    layout: Layout,
+    journal_id: u64,
+    files: Mutex<BTreeMap<u64, Arc<File>>>,
+}
+
+impl Reader {
+    /// Opens a journal for reading.
+    pub fn open(dir: &Path) -> Result<Reader, Error> {
+        let (layout, journal_id) = segment::identify(dir)?;
+        Ok(Reader { dir: dir.to_path_buf(), layout, journal_id, files: Mutex::default() })
+    }
+
+    /// Reads everything. While a writer lives, a record counts once its successor has begun; when none
+    /// does, the last whole record counts too, after a sync that makes it so.
+    pub fn scan(&self, visit: Visit<'_>) -> Result<Scanned, Error> {
+        let folder = File::open(&self.dir).map_err(Error::io(&self.dir))?;
+        let tail = match flock(&folder, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {
+                let segments = segment::list(&self.dir)?;
+                for number in segments.saturating_sub(2)..segments {
+                    self.file(number)?.sync_data().map_err(Error::io(&self.dir))?;
+                }
+                Tail::Whole
+            }
+            Err(_) => Tail::Confirmed,
+        };
+        scan(&self.dir, tail, visit)
+    }
+
+    /// The entry that begins at this position: one read of one block, checked.
+    pub fn entry(&self, position: Position) -> Result<Box<[u8]>, Error> {
+        let missing = Error::NoEntry(position.0);
+        if position.unit() == 0 {
+            return Err(missing);
+        }
+        let mut block = [0; BLOCK];
+        let segment = self.layout.segment_of(position.block());
+        let Ok(file) = self.file(segment) else { return Err(missing) };
+        let offset = self.layout.offset_of(position.block());
+        file.read_exact_at(&mut block, offset).map_err(Error::io(&self.dir))?;
+        if is_zero(&block) {
+            return Err(missing);
+        }
+        let header = BlockHeader::of(&block);
+        if !is_sound(&block) || header.number != position.block() || header.journal_id != self.journal_id {
+            let file = segment::path(&self.dir, segment);
+            return Err(Error::Rotten { file, offset, what: "the block's check" });
+        }
+        if header.kind != KIND_RECORD {
+            return Err(missing);
+        }
+        let first = if header.index == 0 { FIRST_UNIT } else { 1 };
+        let found = walk(&block, first).flatten().find(|(unit, _)| *unit == position.unit());
+        let (unit, units) = found.ok_or(missing)?;
+        Ok(block[unit * UNIT..(unit + units) * UNIT].into())
+    }
+
+    /// Shows the record of this sequence, which follows the one that ended at `next_block` and is durable.
+    /// Gives the block after it, and its sequence.
+    pub fn record_after(
+        &self,
+        next_block: u64,
+        sequence: u64,
+        take: impl FnOnce(&Record<'_>),
+    ) -> Result<(u64, u64), Error> {
+        let mut start = next_block;
+        let mut first = vec![0; BLOCK];
+        if start.is_multiple_of(self.layout.segment_blocks) {
+            start += 1;
+        }
+        self.read(start, &mut first)?;
+        if is_zero(&first) {
+            start = self.layout.first_of(self.layout.segment_of(start) + 1);
+            self.read(start, &mut first)?;
+        }
+        let rotten = || Error::Rotten {
+            file: segment::path(&self.dir, self.layout.segment_of(start)),
+            offset: self.layout.offset_of(start),
+            what: "not the record that belongs here",
+        };
+        let head = BlockHeader::of(&first);
+        if !is_sound(&first) || head.sequence != sequence || head.index != 0 || head.number != start {
+            return Err(rotten());
+        }
+        let mut blocks = vec![0; head.blocks as usize * BLOCK];
+        self.read(start, &mut blocks)?;
+        let sound = blocks.chunks_exact(BLOCK).enumerate().all(|(i, block)| {
+            let header = BlockHeader::of(block);
+            is_sound(block) && header.sequence == sequence && header.index == i as u32
+        });
+        if !sound {
+            return Err(rotten());
+        }
+        let (header, _) = RecordHeader::read_from_prefix(&blocks[UNIT..]).expect("a block is longer");
+        let hash = *blake3::hash(&blocks).as_bytes();
+        take(&Record { header: &header, start_block: start, hash, blocks: &blocks });
+        Ok((start + head.blocks as u64, sequence))
+    }
+
+    fn read(&self, block: u64, into: &mut [u8]) -> Result<(), Error> {
+        let segment = self.layout.segment_of(block);
+        let offset = self.layout.offset_of(block);
+        self.file(segment)?.read_exact_at(into, offset).map_err(Error::io(segment::path(&self.dir, segment)))
+    }
+
+    fn file(&self, segment: u64) -> Result<Arc<File>, Error> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.get(&segment) {
+            return Ok(file.clone());
+        }
+        let path = segment::path(&self.dir, segment);
+        let file = Arc::new(File::open(&path).map_err(Error::io(&path))?);
+        if files.len() >= FILES_MAX {
+            files.pop_first();
+        }
+        files.insert(segment, file.clone());
+        Ok(file)
+    }
+}

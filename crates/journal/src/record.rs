@@ -1,0 +1,97 @@
+//! Records: what one write makes durable.
+
+use crate::block::{BLOCK, Position, UNIT, walk};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The version of the journal's format.
+pub const FORMAT: u16 = 1;
+/// The unit of a record's first block at which its entries begin.
+pub(crate) const FIRST_UNIT: usize = 3;
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum RecordKind {
+    /// Commands and their outcomes.
+    Batch = 1,
+    /// Nothing but the confirmation of the record before, written when the core is idle.
+    Closing = 2,
+    /// The same at an orderly stop.
+    Stop = 3,
+}
+
+impl RecordKind {
+    pub(crate) fn from_u16(value: u16) -> Option<RecordKind> {
+        [RecordKind::Batch, RecordKind::Closing, RecordKind::Stop].into_iter().find(|k| *k as u16 == value)
+    }
+}
+
+/// The header of a record: 128 bytes after the first block's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RecordHeader {
+    /// [`FORMAT`].
+    pub format: u16,
+    /// A [`RecordKind`].
+    pub kind: u16,
+    /// Version of the rules under which it was decided.
+    pub rules: u32,
+    /// 1 for the first record, one more for each.
+    pub sequence: u64,
+    /// Which leader wrote it.
+    pub epoch: u64,
+    /// The batch's time, milliseconds since 1970.
+    pub time_ms: u64,
+    /// Number of entries.
+    pub count: u32,
+    /// Number of blocks.
+    pub blocks: u32,
+    /// The block at which the record before begins; zero for none.
+    pub previous_block: u64,
+    /// The business date when the record ended: days since 1970-01-01.
+    pub business_date: i32,
+    /// Zero.
+    pub reserved: [u32; 3],
+    /// BLAKE3 of all blocks of the record before; of the journal's id for the first.
+    pub previous_hash: [u8; 32],
+    /// The digest of the state after it.
+    pub digest: [u8; 16],
+    /// Zero.
+    pub reserved_more: [u64; 2],
+}
+
+const _: () = assert!(size_of::<RecordHeader>() == 2 * UNIT);
+
+/// A record, read and checked.
+pub struct Record<'a> {
+    /// Its header.
+    pub header: &'a RecordHeader,
+    /// The block at which it begins.
+    pub start_block: u64,
+    /// BLAKE3 of its blocks.
+    pub hash: [u8; 32],
+    /// All of its blocks.
+    pub blocks: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Its entries, in order.
+    pub fn entries(&self) -> impl Iterator<Item = (Position, &'a [u8])> + use<'a> {
+        entries(self.start_block, self.blocks)
+    }
+}
+
+/// The entries of checked blocks.
+pub(crate) fn entries(start_block: u64, blocks: &[u8]) -> impl Iterator<Item = (Position, &[u8])> {
+    blocks.chunks_exact(BLOCK).enumerate().flat_map(move |(i, block)| {
+        let first = if i == 0 { FIRST_UNIT } else { 1 };
+        walk(block, first).flatten().map(move |(unit, units)| {
+            let at = unit * UNIT;
+            (Position::new(start_block + i as u64, unit), &block[at..at + units * UNIT])
+        })
+    })
+}
+
+pub(crate) fn genesis_hash(journal_id: u64) -> [u8; 32] {
+    *blake3::hash(&journal_id.to_le_bytes()).as_bytes()
+}

@@ -1,0 +1,273 @@
+//! Scanning: every byte of every segment, record by record. Recovery and `verify` are this same code.
+
+use crate::block::{BLOCK, BlockHeader, KIND_RECORD, UNIT, is_sound, is_zero, walk};
+use crate::error::Error;
+use crate::record::{FIRST_UNIT, FORMAT, Record, RecordHeader, RecordKind, genesis_hash};
+use crate::segment::{self, Layout};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use zerocopy::FromBytes;
+
+/// A torn record at the end, which was never acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The sequence that it would have had.
+    pub sequence: u64,
+    /// The block at which it began.
+    pub from_block: u64,
+    /// Its length in blocks.
+    pub blocks: u32,
+}
+
+/// What a scan found.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanned {
+    /// Records, closing ones included.
+    pub records: u64,
+    /// Header of the last one.
+    pub last: Option<RecordHeader>,
+    /// Block at which the last one begins.
+    pub last_block: u64,
+    /// Hash of the last one; of the journal's id when there is none.
+    pub last_hash: [u8; 32],
+    /// The block after the last one.
+    pub next_block: u64,
+    /// The torn record after it, if there is one.
+    pub cut: Option<Cut>,
+    /// Whether the last record is that of an orderly stop.
+    pub orderly: bool,
+}
+
+/// Whether the last record is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// No writer lives: the last whole record counts.
+    Whole,
+    /// A writer lives: a record counts once its successor has begun, and what follows is its affair.
+    Confirmed,
+}
+
+pub(crate) type Visit<'v> =
+    &'v mut dyn FnMut(&Record<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Reads the whole journal of this folder, changing nothing, and shows each record.
+pub fn verify(dir: &Path, visit: Visit<'_>) -> Result<Scanned, Error> {
+    crate::Reader::open(dir)?.scan(visit)
+}
+
+struct Held {
+    header: RecordHeader,
+    start_block: u64,
+    hash: [u8; 32],
+    blocks: Vec<u8>,
+}
+
+pub(crate) struct Scan<'v> {
+    dir: PathBuf,
+    layout: Layout,
+    journal_id: u64,
+    tail: Tail,
+    visit: Visit<'v>,
+    held: Option<Held>,
+    found: Scanned,
+    /// Sequence and hash up to which records were read, a held one included.
+    sequence: u64,
+    hash: [u8; 32],
+    last_block: u64,
+}
+
+enum At {
+    Record(u32),
+    Zero,
+    Torn(Cut),
+}
+
+pub(crate) fn scan(dir: &Path, tail: Tail, visit: Visit<'_>) -> Result<Scanned, Error> {
+    let (layout, journal_id) = segment::identify(dir)?;
+    let hash = genesis_hash(journal_id);
+    let found = Scanned {
+        records: 0,
+        last: None,
+        last_block: 0,
+        last_hash: hash,
+        next_block: 1,
+        cut: None,
+        orderly: false,
+    };
+    let dir = dir.to_path_buf();
+    let scan =
+        Scan { dir, layout, journal_id, tail, visit, held: None, found, sequence: 0, hash, last_block: 0 };
+    scan.run()
+}
+
+impl Scan<'_> {
+    fn run(mut self) -> Result<Scanned, Error> {
+        let segments = segment::list(&self.dir)?;
+        let mut ended = false;
+        let mut bytes = Vec::new();
+        for number in 0..segments {
+            self.load(number, &mut bytes)?;
+            if ended {
+                if let Some(block) = bytes[BLOCK..].chunks(BLOCK).position(|b| !is_zero(b)) {
+                    return Err(self.rotten(number, block + 1, "written, but nothing before it is"));
+                }
+                continue;
+            }
+            ended = self.segment(number, &bytes)?;
+        }
+        if self.tail == Tail::Whole {
+            self.release()?;
+        }
+        Ok(self.found)
+    }
+
+    fn load(&self, number: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        let path = segment::path(&self.dir, number);
+        let mut file = File::open(&path).map_err(Error::io(&path))?;
+        let length = file.metadata().map_err(Error::io(&path))?.len();
+        if length != self.layout.bytes() {
+            return Err(Error::Folder { file: path, what: "has not the length of a segment" });
+        }
+        bytes.resize(length as usize, 0);
+        file.read_exact(bytes).map_err(Error::io(&path))?;
+        if bytes[..BLOCK] != segment::header_block(self.layout, self.journal_id, number)[..] {
+            return Err(self.rotten(number, 0, "the segment's header"));
+        }
+        Ok(())
+    }
+
+    /// Reads a segment's records. True when the journal ends in it.
+    fn segment(&mut self, number: u64, bytes: &[u8]) -> Result<bool, Error> {
+        let blocks = self.layout.segment_blocks as usize;
+        let mut at = 1;
+        while at < blocks {
+            let here = match self.look(number, bytes, at) {
+                // A living writer is in the middle of its write.
+                Err(_) if self.tail == Tail::Confirmed => return Ok(true),
+                other => other?,
+            };
+            match here {
+                At::Record(n) => {
+                    let region = &bytes[at * BLOCK..(at + n as usize) * BLOCK];
+                    self.take(number, at, region)?;
+                    at += n as usize;
+                }
+                At::Zero => return Ok(at == 1),
+                At::Torn(cut) => {
+                    // Its write began, so the one before was durable.
+                    self.release()?;
+                    self.found.cut = Some(cut);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// What begins at this block: a whole record, nothing at all, or a torn record. Anything else is rotten.
+    fn look(&self, number: u64, bytes: &[u8], at: usize) -> Result<At, Error> {
+        let start = number * self.layout.segment_blocks + at as u64;
+        let block = |i: usize| &bytes[i * BLOCK..(i + 1) * BLOCK];
+        let end = self.layout.segment_blocks as usize;
+        let Some(first) = (at..end).find(|&i| !is_zero(block(i))) else { return Ok(At::Zero) };
+        let length = BlockHeader::of(block(first)).blocks as usize;
+        if length == 0 || at + length > end || first >= at + length {
+            return Err(self.rotten(number, first, "not a block of the record that belongs here"));
+        }
+        let mut missing = first - at;
+        for i in first..at + length {
+            if is_zero(block(i)) {
+                missing += 1;
+            } else if !self.belongs(block(i), start, (i - at) as u32, length as u32) {
+                return Err(self.rotten(number, i, "not a block of the record that belongs here"));
+            }
+        }
+        if missing == 0 {
+            return Ok(At::Record(length as u32));
+        }
+        if let Some(i) = (at + length..end).find(|&i| !is_zero(block(i))) {
+            return Err(self.rotten(number, i, "written after a record that is not whole"));
+        }
+        Ok(At::Torn(Cut { sequence: self.sequence + 1, from_block: start, blocks: length as u32 }))
+    }
+
+    fn belongs(&self, block: &[u8], start: u64, index: u32, blocks: u32) -> bool {
+        let h = BlockHeader::of(block);
+        is_sound(block)
+            && h.kind == KIND_RECORD
+            && h.number == start + index as u64
+            && h.sequence == self.sequence + 1
+            && h.index == index
+            && h.blocks == blocks
+            && h.journal_id == self.journal_id
+            && h.reserved == [0; 7]
+            && h.chain == self.hash[..8]
+    }
+
+    /// Takes a record whose blocks are all sound: checks the rest and shows it.
+    fn take(&mut self, number: u64, at: usize, region: &[u8]) -> Result<(), Error> {
+        let start_block = number * self.layout.segment_blocks + at as u64;
+        let (header, _) = RecordHeader::read_from_prefix(&region[UNIT..]).expect("a block is longer");
+        let epoch = BlockHeader::of(region).epoch;
+        let sound = header.format == FORMAT
+            && RecordKind::from_u16(header.kind).is_some()
+            && header.sequence == self.sequence + 1
+            && header.epoch == epoch
+            && header.blocks as usize == region.len() / BLOCK
+            && header.previous_block == self.last_block
+            && header.previous_hash == self.hash
+            && header.reserved == [0; 3]
+            && header.reserved_more == [0; 2];
+        if !sound {
+            return Err(self.rotten(number, at, "the record's header does not go on from the record before"));
+        }
+        let mut count = 0;
+        for (i, block) in region.chunks_exact(BLOCK).enumerate() {
+            for entry in walk(block, if i == 0 { FIRST_UNIT } else { 1 }) {
+                if entry.is_none() {
+                    return Err(self.rotten(number, at + i, "entries that do not add up"));
+                }
+                count += 1;
+            }
+        }
+        if count != header.count {
+            return Err(self.rotten(number, at, "not as many entries as the record says"));
+        }
+        // Its beginning shows that the one before was durable.
+        self.release()?;
+        let hash = *blake3::hash(region).as_bytes();
+        (self.sequence, self.hash, self.last_block) = (header.sequence, hash, start_block);
+        if self.tail == Tail::Whole {
+            self.show(&Record { header: &header, start_block, hash, blocks: region })
+        } else {
+            self.held = Some(Held { header, start_block, hash, blocks: region.to_vec() });
+            Ok(())
+        }
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        let Some(held) = self.held.take() else { return Ok(()) };
+        self.show(&Record {
+            header: &held.header,
+            start_block: held.start_block,
+            hash: held.hash,
+            blocks: &held.blocks,
+        })
+    }
+
+    fn show(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        (self.visit)(record).map_err(Error::Visitor)?;
+        self.found.records += 1;
+        self.found.last = Some(*record.header);
+        self.found.last_block = record.start_block;
+        self.found.last_hash = record.hash;
+        self.found.next_block = record.start_block + (record.blocks.len() / BLOCK) as u64;
+        self.found.orderly = record.header.kind == RecordKind::Stop as u16;
+        Ok(())
+    }
+
+    fn rotten(&self, segment: u64, block: usize, what: &'static str) -> Error {
+        Error::Rotten { file: segment::path(&self.dir, segment), offset: (block * BLOCK) as u64, what }
+    }
+}

@@ -1,0 +1,297 @@
+//! The writer: one record, one write, one `fdatasync`; then the next.
+
+use crate::block::{BLOCK, BlockHeader, KIND_RECORD, MAGIC, UNIT, check};
+use crate::buffer::RecordBuffer;
+use crate::durable::Durable;
+use crate::error::Error;
+use crate::record::RecordHeader;
+use crate::scan::{Cut, Tail, Visit, scan};
+use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// How a journal is made and written.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalConfig {
+    /// Blocks of 4 KiB of a segment; counts only when the journal is made.
+    pub segment_blocks: u32,
+    /// Whether to write past the page cache.
+    pub direct: bool,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        JournalConfig { segment_blocks: SEGMENT_BLOCKS_DEFAULT, direct: true }
+    }
+}
+
+/// What an opening found.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovered {
+    /// Records, closing ones included.
+    pub records: u64,
+    /// Header of the last one.
+    pub last: Option<RecordHeader>,
+    /// The torn record that was cut.
+    pub cut: Option<Cut>,
+    /// Whether the last stop was an orderly one (also of a journal that was just made).
+    pub orderly: bool,
+}
+
+/// The journal, open for writing. Holds a lock on its folder.
+pub struct Journal {
+    dir: PathBuf,
+    layout: Layout,
+    journal_id: u64,
+    direct: bool,
+    file: File,
+    segment: u64,
+    next_block: u64,
+    previous_block: u64,
+    sequence: u64,
+    hash: [u8; 32],
+    durable: Arc<Durable>,
+    spares: Spares,
+    stopped: bool,
+    /// Keeps the lock.
+    _folder: File,
+}
+
+impl Journal {
+    /// Opens the journal of this folder, making it with this id when there is none, and shows every record.
+    /// A torn record at the end is cut; anything else that does not fit is an error and nothing is changed.
+    pub fn open(
+        dir: &Path,
+        config: &JournalConfig,
+        journal_id: u64,
+        visit: Visit<'_>,
+    ) -> Result<(Journal, Recovered), Error> {
+        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        let folder = File::open(dir).map_err(Error::io(dir))?;
+        flock(&folder, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| Error::Locked(dir.to_path_buf()))?;
+        for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
+            let path = entry.map_err(Error::io(dir))?.path();
+            if path.extension().is_some_and(|e| e == "tmp") {
+                std::fs::remove_file(&path).map_err(Error::io(&path))?;
+            }
+        }
+        let mut segments = segment::list(dir)?;
+        if segments == 0 {
+            let layout = Layout { segment_blocks: config.segment_blocks as u64 };
+            segment::make(dir, layout, journal_id, 0, config.direct)?;
+            segments = 1;
+        }
+        let (layout, journal_id) = segment::identify(dir)?;
+        let scanned = scan(dir, Tail::Whole, visit)?;
+        let fresh = scanned.records == 0 && scanned.cut.is_none();
+        let segment = scanned.next_block.saturating_sub(1) / layout.segment_blocks;
+        let path = segment::path(dir, segment);
+        let file = segment::open_direct(&path, config.direct, false)?;
+        let journal = Journal {
+            dir: dir.to_path_buf(),
+            layout,
+            journal_id,
+            direct: config.direct,
+            file,
+            segment,
+            next_block: scanned.next_block,
+            previous_block: scanned.last_block,
+            sequence: scanned.records,
+            hash: scanned.last_hash,
+            durable: Arc::default(),
+            spares: Spares::start(dir, layout, journal_id, config.direct, segments, segment),
+            stopped: false,
+            _folder: folder,
+        };
+        // The last whole record may not have been synced; from here on it counts.
+        journal.file.sync_data().map_err(Error::io(&path))?;
+        if let Some(cut) = &scanned.cut {
+            journal.cut(cut)?;
+        }
+        journal.durable.advance(journal.sequence, journal.next_block);
+        let recovered = Recovered {
+            records: scanned.records,
+            last: scanned.last,
+            cut: scanned.cut,
+            orderly: scanned.orderly || fresh,
+        };
+        Ok((journal, recovered))
+    }
+
+    fn cut(&self, cut: &Cut) -> Result<(), Error> {
+        let path = segment::path(&self.dir, self.layout.segment_of(cut.from_block));
+        let file = std::fs::OpenOptions::new().write(true).open(&path).map_err(Error::io(&path))?;
+        let zeros = vec![0; cut.blocks as usize * BLOCK];
+        file.write_all_at(&zeros, self.layout.offset_of(cut.from_block)).map_err(Error::io(&path))?;
+        file.sync_data().map_err(Error::io(&path))
+    }
+
+    /// How blocks lie in segments.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The block after the last record.
+    pub fn next_block(&self) -> u64 {
+        self.next_block
+    }
+
+    /// The last record.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The acknowledged point.
+    pub fn durable(&self) -> Arc<Durable> {
+        self.durable.clone()
+    }
+
+    /// Writes a finished record. When this returns without an error the record is durable. After an error
+    /// it is unknown whether it is, and the journal takes nothing more.
+    pub fn append(&mut self, buffer: &mut RecordBuffer) -> Result<(), Error> {
+        if self.stopped {
+            return Err(Error::Stopped);
+        }
+        self.stopped = true;
+        let written = self.write(buffer);
+        match written {
+            Ok(()) => self.stopped = false,
+            Err(_) => self.durable.stop(),
+        }
+        written
+    }
+
+    fn write(&mut self, buffer: &mut RecordBuffer) -> Result<(), Error> {
+        let start = buffer.start_block();
+        let segment = self.layout.segment_of(start);
+        let here = start == self.next_block && segment == self.segment;
+        let rolled = segment == self.segment + 1 && start == self.layout.first_of(segment);
+        assert!(here || rolled, "records follow one another");
+        if rolled {
+            let path = self.spares.take(segment)?;
+            self.file = segment::open_direct(&path, self.direct, false)?;
+            self.segment = segment;
+        }
+        self.seal(buffer);
+        let hash = *blake3::hash(buffer.bytes()).as_bytes();
+        let path = || segment::path(&self.dir, segment);
+        let offset = self.layout.offset_of(start);
+        self.file.write_all_at(buffer.bytes(), offset).map_err(|e| Error::io(path())(e))?;
+        self.file.sync_data().map_err(|e| Error::io(path())(e))?;
+        self.hash = hash;
+        self.previous_block = start;
+        self.sequence += 1;
+        self.next_block = buffer.end_block();
+        self.durable.advance(self.sequence, self.next_block);
+        Ok(())
+    }
+
+    /// Fills in what only the journal knows, and the check of each block.
+    fn seal(&self, buffer: &mut RecordBuffer) {
+        let (start, blocks) = (buffer.start_block(), buffer.blocks() as u32);
+        let bytes = buffer.bytes_mut();
+        let (header, _) =
+            RecordHeader::mut_from_prefix(&mut bytes[UNIT..]).expect("aligned, and longer than its header");
+        header.sequence = self.sequence + 1;
+        header.previous_block = self.previous_block;
+        header.previous_hash = self.hash;
+        let mut head = BlockHeader {
+            magic: MAGIC,
+            sequence: self.sequence + 1,
+            blocks,
+            journal_id: self.journal_id,
+            kind: KIND_RECORD,
+            ..BlockHeader::default()
+        };
+        head.chain.copy_from_slice(&self.hash[..8]);
+        for (i, block) in bytes.chunks_exact_mut(BLOCK).enumerate() {
+            head.number = start + i as u64;
+            head.index = i as u32;
+            block[..UNIT].copy_from_slice(head.as_bytes());
+            let check = check(block);
+            block[..4].copy_from_slice(&check.to_le_bytes());
+        }
+    }
+}
+
+/// Makes the next segment in the background, so that a record never waits for one unless it is late.
+struct Spares {
+    dir: PathBuf,
+    /// Segments that are there.
+    made: u64,
+    /// Segments that are there or were asked for.
+    wanted: u64,
+    asked: Option<Sender<u64>>,
+    done: Receiver<Result<(), Error>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Segments kept ready ahead of the one being written.
+const AHEAD: u64 = 2;
+
+impl Spares {
+    fn start(dir: &Path, layout: Layout, id: u64, direct: bool, made: u64, current: u64) -> Spares {
+        let (asked, requests) = channel::<u64>();
+        let (answers, done) = channel();
+        let folder = dir.to_path_buf();
+        let thread = std::thread::spawn(move || {
+            for segment in requests {
+                if answers.send(segment::make(&folder, layout, id, segment, direct)).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut spares = Spares {
+            dir: dir.to_path_buf(),
+            made,
+            wanted: made,
+            asked: Some(asked),
+            done,
+            thread: Some(thread),
+        };
+        // One spare at first; a journal that fills its segments keeps more ahead.
+        spares.want(current + 2);
+        spares
+    }
+
+    /// Asks for the segments before this one.
+    fn want(&mut self, end: u64) {
+        while self.wanted < end
+            && let Some(asked) = &self.asked
+        {
+            let _ = asked.send(self.wanted);
+            self.wanted += 1;
+        }
+    }
+
+    /// The file of this segment, waiting for it if it is still being made.
+    fn take(&mut self, segment: u64) -> Result<PathBuf, Error> {
+        self.want(segment + 1 + AHEAD);
+        while self.made <= segment {
+            self.done.recv().map_err(|_| Error::Stopped)??;
+            self.made += 1;
+        }
+        Ok(segment::path(&self.dir, segment))
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        self.asked = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The commands of the command line, one file each.
+
+pub mod bench;
+pub mod verify;
