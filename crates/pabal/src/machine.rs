@@ -1,6 +1,6 @@
 //! The bank on the engine: the one place where the two meet.
 
-use pabal_bank::ledger::{Account, Code, Command, Id, Posting};
+use pabal_bank::ledger::{Code, Command, Id, Posting};
 use pabal_bank::{Bank, Context, Reply, command};
 use pabal_engine::machine::{Machine, Mode, Sink};
 use pabal_engine::request::{Refusal, RequestHeader};
@@ -13,23 +13,15 @@ pub struct BankMachine(pub Bank);
 
 /// What can be asked of a running bank.
 pub enum Query {
-    /// An account.
-    Account(u64),
     /// How far a job has come.
     Job(Id),
-    /// Whether the bank is founded.
-    Founded,
 }
 
 /// The answers.
 #[derive(Debug, Clone, Copy)]
 pub enum Answer {
-    /// The account and what is available on it, if there is one.
-    Account(Option<(Account, i64)>),
     /// The next item and whether the job ended, if it was begun.
     Job(Option<(u64, bool)>),
-    /// Whether it is.
-    Founded(bool),
 }
 
 struct Entries<'a, 'b>(&'a mut Sink<'b>);
@@ -138,13 +130,7 @@ impl Machine for BankMachine {
 
     fn query(&self, query: &Query) -> Answer {
         match query {
-            Query::Account(number) => {
-                let moment = self.0.moment();
-                let ledger = self.0.ledger();
-                Answer::Account(ledger.account(*number).map(|a| (*a, ledger.available(a, &moment))))
-            }
             Query::Job(id) => Answer::Job(self.0.job(*id)),
-            Query::Founded => Answer::Founded(self.0.is_founded()),
         }
     }
 

@@ -1,7 +1,9 @@
 //! The one binary.
 
 mod command;
+mod dates;
 mod ids;
+mod import;
 mod machine;
 
 use clap::{Parser, Subcommand};
@@ -31,9 +33,61 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Bring in the books of another bank.
+    #[command(subcommand)]
+    Import(Import),
+    /// The entries of an account, oldest first.
+    Statement {
+        /// The account's number.
+        account: u64,
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// Only the newest so many.
+        #[arg(long)]
+        last: Option<usize>,
+        /// The first booking date.
+        #[arg(long)]
+        from: Option<jiff::civil::Date>,
+        /// The last booking date.
+        #[arg(long)]
+        to: Option<jiff::civil::Date>,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The balance of an account.
+    Balance {
+        /// The account's number.
+        account: u64,
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// At the end of this booking date; now when left out.
+        #[arg(long)]
+        as_of: Option<jiff::civil::Date>,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+}
+
+#[derive(Subcommand)]
+enum Import {
+    /// The books of a Czech bank of 1993 to 1998 (PKDD'99), as CSV files packed with gzip.
+    Berka {
+        /// The folder with the files.
+        dir: PathBuf,
+        /// The data folder: empty, or holding the same files' import.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -79,6 +133,39 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             show(&report, json);
             Ok(ExitCode::from(u8::from(!good)))
         }
+        Some(Command::Import(Import::Berka { dir, data, json })) => {
+            let bar = indicatif::ProgressBar::new(0).with_style(indicatif::ProgressStyle::with_template(
+                "posting {bar:40} {pos}/{len} items, {eta} left",
+            )?);
+            let (report, good) = import::berka::import(&dir, &data, &mut |done, all| {
+                bar.set_length(all);
+                bar.set_position(done);
+            })?;
+            bar.finish_and_clear();
+            show(&report, json);
+            Ok(ExitCode::from(u8::from(!good)))
+        }
+        Some(Command::Statement { account, data, last, from, to, json }) => {
+            let report = command::read::statement(&data, account, last, from, to)?;
+            if json {
+                println!("{report}");
+            } else {
+                table(&report);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Balance { account, data, as_of, json }) => {
+            let mut report = command::read::balance(&data, account, as_of)?;
+            if !json {
+                let code = report["currency"].as_str().unwrap_or("").to_string();
+                for name in ["balance", "held", "available"] {
+                    let minor = report[name].as_i64().unwrap_or(0);
+                    report[name] = command::read::money(minor, &code).into();
+                }
+            }
+            show(&report, json);
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Bench(Bench::Ledger { accounts, transfers, batch, in_process: _, dir, json })) => {
             let options = command::bench::Options { accounts, transfers, batch };
             show(&command::bench::run(options, &dir)?, json);
@@ -97,4 +184,29 @@ fn show(report: &Value, json: bool) {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
         println!("{name:>28}  {value}");
     }
+}
+
+/// Prints a statement as a table, money in the account's own currency.
+fn table(report: &Value) {
+    use comfy_table::{CellAlignment, Table, presets};
+    let code = report["currency"].as_str().unwrap_or("");
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["date", "kind", "amount", "balance", "position"]);
+    for entry in report["entries"].as_array().into_iter().flatten() {
+        let money = |name: &str| command::read::money(entry[name].as_i64().unwrap_or(0), code);
+        table.add_row([
+            entry["date"].as_str().unwrap_or("").to_string(),
+            entry["kind"].as_str().unwrap_or("").replace('_', " "),
+            money("amount"),
+            money("balance"),
+            entry["position"].to_string(),
+        ]);
+    }
+    for column in 2..5 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!("Account {} ({code})\n{table}", report["account"]);
 }

@@ -1,4 +1,5 @@
 //! The commands of the command line, one file each.
 
 pub mod bench;
+pub mod read;
 pub mod verify;

@@ -116,3 +116,24 @@ pub fn run(data: &Path, progress: &mut dyn FnMut(u64)) -> (Value, bool) {
     });
     (report, good)
 }
+
+/// The state as it was when the business date passed the end of this day.
+pub fn replay_until(data: &Path, day: u16) -> Result<BankMachine, pabal_journal::Error> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("far enough")]
+    struct Enough;
+    let dir = data.join(pabal_engine::engine::JOURNAL);
+    let mut machine = BankMachine::default();
+    let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
+    let scanned = Reader::open(&dir)?.scan(&mut |record| {
+        if record.header.business_date > day as i32 {
+            return Err(Box::new(Enough));
+        }
+        Ok(replay.record(record)?)
+    });
+    match scanned {
+        Err(pabal_journal::Error::Visitor(error)) if error.is::<Enough>() => Ok(machine),
+        Err(error) => Err(error),
+        Ok(_) => Ok(machine),
+    }
+}

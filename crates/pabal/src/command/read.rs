@@ -1,0 +1,139 @@
+//! `pabal statement` and `pabal balance`: read from the journal itself, along the account's links.
+
+use super::verify;
+use crate::dates;
+use anyhow::{Context as _, bail};
+use jiff::civil::Date;
+use pabal_bank::ledger::{Kind, Leg, Posting};
+use pabal_engine::engine::JOURNAL;
+use pabal_journal::{Position, Reader};
+use serde_json::{Value, json};
+use std::path::Path;
+use zerocopy::FromBytes;
+
+/// Decimals and code of a currency.
+fn currency(numeric: u16) -> (&'static str, u8) {
+    match numeric {
+        203 => ("CZK", 2),
+        410 => ("KRW", 0),
+        840 => ("USD", 2),
+        978 => ("EUR", 2),
+        _ => ("XXX", 0),
+    }
+}
+
+/// An entry of an account's history, and the account's own side of it.
+fn entry(reader: &Reader, position: u64, account: u64) -> anyhow::Result<(Posting, Leg)> {
+    let bytes = reader.entry(Position(position))?;
+    let (posting, _) = Posting::read_from_prefix(&bytes).ok().context("an entry is 192 bytes")?;
+    let o = &posting.outcome;
+    let leg = [o.debit, o.credit].into_iter().find(|leg| leg.account == account);
+    Ok((posting, leg.context("a history's link leads to an entry of another account")?))
+}
+
+/// Position of the newest entry booked on or before a day, O(log n) reads away. Zero for none.
+fn last_until(reader: &Reader, account: u64, head: u64, day: u16) -> anyhow::Result<u64> {
+    let mut at = head;
+    while at != 0 {
+        let (posting, leg) = entry(reader, at, account)?;
+        if posting.outcome.booking_date.0 <= day {
+            break;
+        }
+        let far = leg.jump != 0 && entry(reader, leg.jump, account)?.0.outcome.booking_date.0 > day;
+        at = if far { leg.jump } else { leg.previous };
+    }
+    Ok(at)
+}
+
+fn day(date: Option<Date>, missing: u16) -> anyhow::Result<u16> {
+    match date {
+        Some(date) => dates::to_days(date).context("days from 1970-01-01 to 2149-06-06"),
+        None => Ok(missing),
+    }
+}
+
+/// The entries of an account, oldest first.
+pub fn statement(
+    data: &Path,
+    account: u64,
+    last: Option<usize>,
+    from: Option<Date>,
+    to: Option<Date>,
+) -> anyhow::Result<Value> {
+    let (from, to) = (day(from, 0)?, day(to, u16::MAX)?);
+    let replayed = verify::replay(data, &mut |_| {}, &mut |_, _| {})?;
+    replayed.scanned?;
+    let Some(found) = replayed.machine.0.ledger().account(account) else { bail!("no account {account}") };
+    let reader = Reader::open(&data.join(JOURNAL))?;
+    let mut at = last_until(&reader, account, found.head(), to)?;
+    let mut entries = Vec::new();
+    while at != 0 && entries.len() < last.unwrap_or(usize::MAX) {
+        let (posting, leg) = entry(&reader, at, account)?;
+        let o = &posting.outcome;
+        if o.booking_date.0 < from {
+            break;
+        }
+        let amount = if o.debit.account == account { -o.amount } else { o.amount };
+        let kind = u8::try_from(o.kind).ok().and_then(Kind::from_u8).map_or("unknown", Kind::name);
+        entries.push(json!({
+            "position": at,
+            "date": dates::to_date(o.booking_date.0).to_string(),
+            "kind": kind,
+            "amount": amount,
+            "balance": leg.balance,
+        }));
+        at = leg.previous;
+    }
+    entries.reverse();
+    Ok(json!({ "account": account, "currency": currency(found.currency).0, "entries": entries }))
+}
+
+/// The balance of an account at the end of a day, or now.
+pub fn balance(data: &Path, account: u64, as_of: Option<Date>) -> anyhow::Result<Value> {
+    let replayed = verify::replay(data, &mut |_| {}, &mut |_, _| {})?;
+    replayed.scanned?;
+    let bank = &replayed.machine.0;
+    let Some(found) = bank.ledger().account(account) else { bail!("no account {account}") };
+    let moment = bank.moment();
+    let as_of = day(as_of, moment.date.0)?;
+    let (mut balance, mut held, mut available) =
+        (found.balance, found.held, bank.ledger().available(found, &moment));
+    if as_of < moment.date.0 {
+        let reader = Reader::open(&data.join(JOURNAL))?;
+        let at = last_until(&reader, account, found.head(), as_of)?;
+        balance = if at == 0 { 0 } else { entry(&reader, at, account)?.1.balance };
+        // What was held then is known only to the state of then.
+        let then = verify::replay_until(data, as_of)?;
+        let found = then.0.ledger().account(account);
+        held = found.map_or(0, |a| a.held);
+        available = found.map_or(0, |a| then.0.ledger().available(a, &then.0.moment()));
+    }
+    Ok(json!({
+        "account": account,
+        "currency": currency(found.currency).0,
+        "balance": balance,
+        "held": held,
+        "available": available,
+        "as_of": dates::to_date(as_of).to_string(),
+    }))
+}
+
+/// Money as its own currency writes it.
+pub fn money(minor: i64, code: &str) -> String {
+    let decimals =
+        [203, 410, 840, 978].into_iter().map(currency).find(|(c, _)| *c == code).map_or(0, |c| c.1);
+    let (sign, digits) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
+    let unit = 10u64.pow(decimals as u32);
+    let whole = (digits / unit).to_string();
+    let mut grouped = String::new();
+    for (i, c) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(c);
+    }
+    if decimals == 0 {
+        return format!("{sign}{grouped}");
+    }
+    format!("{sign}{grouped}.{:0width$}", digits % unit, width = decimals as usize)
+}

@@ -1,0 +1,3 @@
+//! Books of other banks, brought in whole or not at all.
+
+pub mod berka;
