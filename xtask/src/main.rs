@@ -1,1 +1,59 @@
-fn main() {}
+//! Checks that need more than cargo: `cargo xtask test` runs them all and is what `.ci/run` calls.
+//!
+//! A task that can be judged says so by its exit code: 0 good, 1 checked and wrong, 2 could not be checked (a
+//! usage error, or the task itself failed). A new task is a module, a variant of [`Task`] and its line in `run`.
+
+mod deny;
+mod licence;
+mod need;
+mod sum;
+mod test;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Tests, benches and checks that need more than cargo.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is lacking, then run every check; the last line is `N passed, N failed`
+    Test,
+    /// Hold every crate that is built in against deny.toml: licences, bans, sources
+    Deny,
+}
+
+fn main() -> ExitCode {
+    let passed = match Arguments::parse().task {
+        Task::Test => test::run(root()),
+        Task::Deny => deny::run(root()),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The repository, wherever xtask was called from.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
+}
+
+/// The cargo that runs xtask, so that every step has the pinned toolchain.
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    cargo.current_dir(root());
+    cargo
+}

@@ -73,6 +73,33 @@ enum Command {
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+    /// Parts of drills; `cargo xtask` runs them.
+    #[command(subcommand, hide = true)]
+    Drill(Drill),
+}
+
+#[derive(Subcommand)]
+enum Drill {
+    /// Send transfers until killed.
+    Load {
+        #[arg(long)]
+        data: PathBuf,
+        #[arg(long)]
+        sent: PathBuf,
+        #[arg(long)]
+        acked: PathBuf,
+        #[arg(long, default_value_t = u64::MAX)]
+        requests: u64,
+    },
+    /// Count what came of them.
+    Check {
+        #[arg(long)]
+        data: PathBuf,
+        #[arg(long)]
+        sent: PathBuf,
+        #[arg(long)]
+        acked: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -165,6 +192,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             show(&report, json);
             Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Drill(Drill::Load { data, sent, acked, requests })) => {
+            command::drill::load(&data, &sent, &acked, requests)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Drill(Drill::Check { data, sent, acked })) => {
+            let report = command::drill::check(&data, &sent, &acked)?;
+            println!("{report}");
+            Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
         Some(Command::Bench(Bench::Ledger { accounts, transfers, batch, in_process: _, dir, json })) => {
             let options = command::bench::Options { accounts, transfers, batch };

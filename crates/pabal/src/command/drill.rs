@@ -1,0 +1,157 @@
+//! The client side of the crash drill: sends transfers until it is killed, and later counts what came of them.
+//!
+//! It behaves as every client must: ids are kept before they are sent, an answer counts once it has come,
+//! and whatever has no answer is sent again under the same id.
+
+use super::verify;
+use crate::ids;
+use crate::machine::BankMachine;
+use anyhow::{Context as _, bail};
+use pabal_bank::command;
+use pabal_bank::ledger::entry::COMMAND_BYTES;
+use pabal_bank::ledger::{Class, Code, Command, Id, Kind};
+use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
+use pabal_journal::JournalConfig;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+use zerocopy::{FromBytes, IntoBytes};
+
+const ACCOUNTS: u64 = 100;
+const FIRST: u64 = 100_000_000;
+const WON: u16 = 410;
+/// Commands sent again after a start: more than can have been on their way.
+const AGAIN: usize = 5_000;
+/// Each answered command: its id, its position, its code.
+const ACK_BYTES: usize = 32;
+
+/// Sends until killed, or until so many requests were answered.
+pub fn load(data: &Path, sent: &Path, acked: &Path, requests: u64) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data)?;
+    let config = EngineConfig {
+        journal: JournalConfig { segment_blocks: 1024, ..JournalConfig::default() },
+        journal_id: ids::random(),
+        time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms: None },
+    };
+    let (engine, _) = Engine::start(data, BankMachine::default(), config, &mut |_| {})?;
+    let append = |path: &Path| OpenOptions::new().create(true).append(true).read(true).open(path);
+    let (mut sent, mut acked) = (append(sent)?, append(acked)?);
+    let mut last = commands(&mut sent)?;
+    let again = last.split_off(last.len().saturating_sub(AGAIN));
+    let mut waiting = VecDeque::new();
+    // What was sent before, in small pieces: each must be answered as it was, or done now.
+    for piece in again.chunks(500) {
+        waiting.push_back(submit(&engine, piece));
+    }
+    if last.is_empty() && again.is_empty() {
+        let mut first = vec![command::found(ids::fresh(), 1 << 20, ids::random(), 2, ids::today())];
+        first.extend((0..ACCOUNTS).map(|n| {
+            command::open(ids::fresh(), FIRST + n, Class::CustomerDeposit, WON, n + 1, 1_000_000_000)
+        }));
+        sent.write_all(first.as_slice().as_bytes())?;
+        waiting.push_back(submit(&engine, &first));
+    }
+    let mut answered = 0;
+    while answered < requests {
+        while waiting.len() < 4 {
+            let random = ids::random();
+            let n = 1 + if random & 7 == 0 { random >> 8 & 511 } else { random >> 8 & 15 };
+            let made: Vec<Command> = (0..n).map(|_| transfer()).collect();
+            // Kept before it is sent.
+            sent.write_all(made.as_slice().as_bytes())?;
+            waiting.push_back(submit(&engine, &made));
+        }
+        let (made, ticket) = waiting.pop_front().context("four are waiting")?;
+        let mut heard = Vec::with_capacity(made.len() * ACK_BYTES);
+        for (command, reply) in made.iter().zip(ticket.wait()?.replies) {
+            heard.extend_from_slice(command.id.as_bytes());
+            heard.extend_from_slice(&reply.position.to_le_bytes());
+            heard.extend_from_slice(&(reply.code as u64).to_le_bytes());
+        }
+        acked.write_all(&heard)?;
+        answered += 1;
+    }
+    engine.stop()?;
+    Ok(())
+}
+
+fn transfer() -> Command {
+    let random = ids::random();
+    let from = random % ACCOUNTS;
+    let to = (from + 1 + (random >> 32) % (ACCOUNTS - 1)) % ACCOUNTS;
+    command::post(ids::fresh(), Kind::Transfer, FIRST + from, FIRST + to, 1 + (random >> 50) as i64, WON)
+}
+
+type Sent = (Vec<Command>, pabal_engine::Ticket<pabal_engine::Response<pabal_bank::Reply>>);
+
+fn submit(engine: &Engine<BankMachine>, made: &[Command]) -> Sent {
+    let mut commands = Commands::with_capacity(made.len() * COMMAND_BYTES);
+    for command in made {
+        commands.push(command.as_bytes());
+    }
+    (made.to_vec(), engine.submit(Request { header: RequestHeader::new(Lane::Online, 1), commands }))
+}
+
+/// The commands kept so far; a last one cut short by a kill was never sent.
+fn commands(file: &mut File) -> anyhow::Result<Vec<Command>> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let whole = bytes.len() - bytes.len() % COMMAND_BYTES;
+    if whole != bytes.len() {
+        file.set_len(whole as u64)?;
+    }
+    let read = |chunk: &[u8]| Command::read_from_bytes(chunk).ok().context("a command of 96 bytes");
+    bytes[..whole].chunks_exact(COMMAND_BYTES).map(read).collect()
+}
+
+/// Counts, for everything that was answered, the entries that the journal has.
+pub fn check(data: &Path, sent: &Path, acked: &Path) -> anyhow::Result<Value> {
+    let mut entries: BTreeMap<Id, Vec<(u64, u16)>> = BTreeMap::new();
+    let replayed = verify::replay(data, &mut |_| {}, &mut |position, entry| {
+        if Command::of(pabal_bank::ledger::Op::Found, entry.command.id).header.version
+            == entry.command.header.version
+            && entry.command.id.is_valid()
+        {
+            entries.entry(entry.command.id).or_default().push((position, entry.command.header.code));
+        }
+    })?;
+    let scanned = replayed.scanned?;
+    let mut bytes = Vec::new();
+    File::open(acked)?.read_to_end(&mut bytes)?;
+    let (mut acknowledged, mut found, mut missing, mut doubled, mut differing) =
+        (0u64, 0u64, 0u64, 0u64, 0u64);
+    for ack in bytes.chunks_exact(ACK_BYTES) {
+        let word = |i: usize| u64::from_le_bytes(ack[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
+        let (id, position, code) = (Id { high: word(0), low: word(1) }, word(2), word(3));
+        let Some(code) = u16::try_from(code).ok().and_then(Code::from_u16) else { bail!("a broken answer") };
+        if !code.uses_id() {
+            continue; // refused without a trace: nothing to find
+        }
+        acknowledged += 1;
+        match entries.get(&id).map(Vec::as_slice) {
+            None => missing += 1,
+            Some([one]) => {
+                found += 1;
+                differing += u64::from(*one != (position, code as u16));
+            }
+            Some(_) => doubled += 1,
+        }
+    }
+    // Also what was never answered must not be there twice.
+    let twice = entries.values().filter(|e| e.len() > 1).count() as u64;
+    let sent = std::fs::metadata(sent)?.len() / COMMAND_BYTES as u64;
+    let good = missing == 0 && doubled == 0 && twice == 0 && differing == 0 && replayed.balanced;
+    Ok(json!({
+        "sent": sent,
+        "acknowledged": acknowledged,
+        "found": found,
+        "missing": missing,
+        "doubled": doubled.max(twice),
+        "differing": differing,
+        "records": scanned.records,
+        "balanced": replayed.balanced,
+        "passed": good,
+    }))
+}
