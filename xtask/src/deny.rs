@@ -31,11 +31,8 @@ pub fn run(root: &Path) -> Result<bool> {
 fn judge(policy: &Policy, packages: &[Package]) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages {
-        let wrong = [
-            policy.licenses.finding(package),
-            policy.bans.finding(package),
-            policy.sources.finding(package),
-        ];
+        let wrong =
+            [policy.licenses.finding(package), policy.bans.finding(package), policy.sources.finding(package)];
         let lines = wrong.into_iter().flatten();
         findings.extend(lines.map(|line| format!("{} {}: {line}", package.name, package.version)));
     }
@@ -277,6 +274,8 @@ mod tests {
         }
         let no_target = "[graph]\ntargets = []\n[licenses]".to_owned()
             + ours().split_once("[licenses]").expect("deny.toml has licences").1;
-        assert!(Policy::read(&no_target).is_err_and(|error| error.to_string().contains("graph.targets is empty")));
+        assert!(
+            Policy::read(&no_target).is_err_and(|error| error.to_string().contains("graph.targets is empty"))
+        );
     }
 }

@@ -131,7 +131,17 @@ mod tests {
     #[test]
     fn not_readable() {
         for expression in [
-            "", "()", "MIT OR", "OR MIT", "MIT AND", "MIT WITH", "MIT WITH OR", "MIT Zlib", "(MIT", "MIT)", "MIT//Zlib",
+            "",
+            "()",
+            "MIT OR",
+            "OR MIT",
+            "MIT AND",
+            "MIT WITH",
+            "MIT WITH OR",
+            "MIT Zlib",
+            "(MIT",
+            "MIT)",
+            "MIT//Zlib",
         ] {
             assert!(judge(expression).is_err(), "{expression}");
         }

@@ -132,7 +132,13 @@ mod tests {
 
     #[test]
     fn other_lines_do_not_count() {
-        check("running late\nrunning x tests\ntest result: unknown\ntest result: ok. two passed", true, 0, 0, 0);
+        check(
+            "running late\nrunning x tests\ntest result: unknown\ntest result: ok. two passed",
+            true,
+            0,
+            0,
+            0,
+        );
         check("    test result: ok. 9 passed; 0 failed; 0 ignored", true, 0, 0, 0);
         check("all doctests ran in 0.10s; merged doctests compilation took 0.05s", true, 0, 0, 0);
     }

@@ -20,8 +20,7 @@ const WORD_PARTS: &[&str] = &["HashMap", "HashSet"];
 const STD_MODULES: &[&str] = &["fs", "net", "thread", "env"];
 
 /// The lints that `lib.rs` must turn into errors.
-const LINTS: &[&str] =
-    &["disallowed_methods", "disallowed_types", "disallowed_macros", "float_arithmetic"];
+const LINTS: &[&str] = &["disallowed_methods", "disallowed_types", "disallowed_macros", "float_arithmetic"];
 
 #[test]
 fn the_deterministic_crates_are_pure() {
@@ -30,7 +29,8 @@ fn the_deterministic_crates_are_pure() {
         let files = sources(&folder(name).join("src"));
         assert!(!files.is_empty(), "{name} has no source");
         for file in files {
-            let source = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let source =
+                fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             findings.extend(scan(&file, &source));
         }
     }
@@ -43,10 +43,13 @@ fn the_deterministic_crates_turn_the_lints_into_errors() {
         let file = folder(name).join("src/lib.rs");
         let code = without_comments(&fs::read_to_string(&file).expect("lib.rs is readable"));
         let code: String = code.split_whitespace().collect();
-        let denied: Vec<&str> = code.split("#![").filter_map(|attribute| attribute.strip_prefix("deny(")).collect();
+        let denied: Vec<&str> =
+            code.split("#![").filter_map(|attribute| attribute.strip_prefix("deny(")).collect();
         for lint in LINTS {
             let is_denied = denied.iter().any(|list| {
-                list.split(')').next().is_some_and(|list| list.split(',').any(|one| one == format!("clippy::{lint}")))
+                list.split(')')
+                    .next()
+                    .is_some_and(|list| list.split(',').any(|one| one == format!("clippy::{lint}")))
             });
             assert!(is_denied, "{} does not deny clippy::{lint}", file.display());
         }
@@ -55,7 +58,8 @@ fn the_deterministic_crates_turn_the_lints_into_errors() {
 
 #[test]
 fn the_deterministic_crates_have_the_same_clippy_toml() {
-    let read = |name: &str| fs::read_to_string(folder(name).join("clippy.toml")).expect("clippy.toml is readable");
+    let read =
+        |name: &str| fs::read_to_string(folder(name).join("clippy.toml")).expect("clippy.toml is readable");
     for name in CRATES {
         assert!(read(name) == read(CRATES[0]), "clippy.toml of {name} and {} differ", CRATES[0]);
     }
@@ -98,7 +102,8 @@ fn forbidden(tokens: &[Token]) -> Option<String> {
 
 /// `std::{collections::BTreeMap, fs}` names `std::fs` too.
 fn grouped_std_modules<'a>(tokens: &[Token<'a>]) -> Vec<(usize, &'a str)> {
-    let is_group = tokens.len() > 3 && tokens[0].text == "std" && tokens[1].text == "::" && tokens[2].text == "{";
+    let is_group =
+        tokens.len() > 3 && tokens[0].text == "std" && tokens[1].text == "::" && tokens[2].text == "{";
     let mut found = Vec::new();
     let mut depth = 0;
     for pair in if is_group { tokens[2..].windows(2) } else { [].windows(2) } {

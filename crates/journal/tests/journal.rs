@@ -1,0 +1,233 @@
+//! The journal against crashes and rot.
+
+use pabal_journal::{
+    BLOCK, Cut, Error, Journal, JournalConfig, Position, Reader, RecordBuffer, RecordKind, RecordMeta, verify,
+};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const SEGMENT_BLOCKS: u32 = 16;
+const CONFIG: JournalConfig = JournalConfig { segment_blocks: SEGMENT_BLOCKS, direct: true };
+
+fn meta(kind: RecordKind) -> RecordMeta {
+    RecordMeta { kind, rules: 1, time_ms: 5, business_date: 7, digest: [9; 16] }
+}
+
+/// Appends a record of this many entries and gives their positions.
+fn append(journal: &mut Journal, entries: usize) -> Vec<Position> {
+    let mut buffer = RecordBuffer::new();
+    buffer.begin(journal.layout().place(journal.next_block(), (entries / 20 + 1) as u32));
+    let positions = (0..entries)
+        .map(|i| {
+            let (position, bytes) = buffer.entry(3);
+            bytes[8..16].copy_from_slice(&(i as u64).to_le_bytes());
+            (bytes[0], bytes[5]) = (1, 3);
+            position
+        })
+        .collect();
+    let kind = if entries == 0 { RecordKind::Stop } else { RecordKind::Batch };
+    buffer.finish(meta(kind));
+    journal.append(&mut buffer).expect("written");
+    positions
+}
+
+fn open(dir: &Path) -> Result<(Journal, pabal_journal::Recovered), Error> {
+    Journal::open(dir, &CONFIG, 42, &mut |_| Ok(()))
+}
+
+fn scan(dir: &Path) -> Result<pabal_journal::Scanned, Error> {
+    verify(dir, &mut |_| Ok(()))
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(dir).expect("a folder").flatten().map(|e| e.path()).collect();
+    files.sort();
+    files
+}
+
+/// A journal of some records over several segments, stopped in order.
+fn some_records(dir: &Path) -> Vec<Position> {
+    let (mut journal, _) = open(dir).expect("made");
+    let mut positions = Vec::new();
+    for n in [1, 19, 20, 21, 60, 5, 100, 1, 200, 40] {
+        positions.extend(append(&mut journal, n));
+    }
+    append(&mut journal, 0);
+    positions
+}
+
+#[test]
+fn what_was_written_is_read_again_entry_by_entry() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let positions = some_records(dir.path());
+    let mut read = Vec::new();
+    let (mut journal, recovered) = Journal::open(dir.path(), &CONFIG, 0, &mut |record| {
+        read.extend(record.entries().map(|(position, _)| position));
+        Ok(())
+    })
+    .expect("opened");
+    assert_eq!(read, positions);
+    assert!(recovered.orderly && recovered.cut.is_none());
+    assert_eq!(recovered.records, 11);
+    let reader = Reader::open(dir.path()).expect("a reader");
+    for position in &positions {
+        assert_eq!(reader.entry(*position).expect("an entry").len(), 192);
+        let beside = Position(position.0 + 1);
+        assert!(matches!(reader.entry(beside), Err(Error::NoEntry(_))), "{beside} is inside an entry");
+    }
+    assert!(matches!(reader.entry(Position(64 * 10_000)), Err(Error::NoEntry(_))));
+    append(&mut journal, 30);
+    drop(journal);
+    assert_eq!(scan(dir.path()).expect("sound").records, 12);
+}
+
+#[test]
+fn a_second_writer_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_journal, _) = open(dir.path()).expect("made");
+    assert!(matches!(open(dir.path()), Err(Error::Locked(_))));
+}
+
+#[test]
+fn while_a_writer_lives_others_see_only_what_has_a_successor() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    for n in 1..10 {
+        append(&mut journal, 7);
+        assert_eq!(scan(dir.path()).expect("sound").records, n - 1);
+    }
+    drop(journal);
+    assert_eq!(scan(dir.path()).expect("sound").records, 9);
+}
+
+/// Every way in which the blocks of the last record can have reached the disk or not.
+#[test]
+fn a_torn_record_is_cut_whatever_blocks_of_it_are_missing() {
+    const BLOCKS: usize = 5;
+    for missing in 1u32..1 << BLOCKS {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut journal, _) = open(dir.path()).expect("made");
+        append(&mut journal, 3);
+        let from = append(&mut journal, 20 + 21 * (BLOCKS - 2) + 1)[0].block();
+        drop(journal);
+        let file = OpenOptions::new().write(true).open(&files(dir.path())[0]).expect("a segment");
+        for i in (0..BLOCKS).filter(|i| missing & 1 << i != 0) {
+            file.write_all_at(&[0; BLOCK], (from + i as u64) * BLOCK as u64).expect("zeroed");
+        }
+        let all = missing == (1 << BLOCKS) - 1;
+        let cut = Cut { sequence: 2, from_block: from, blocks: BLOCKS as u32 };
+        assert_eq!(scan(dir.path()).expect("torn, not rotten").cut, (!all).then_some(cut));
+        let (mut journal, recovered) = open(dir.path()).expect("cut");
+        assert_eq!((recovered.records, recovered.cut), (1, (!all).then_some(cut)));
+        append(&mut journal, 50);
+        drop(journal);
+        let scanned = scan(dir.path()).expect("sound");
+        assert_eq!((scanned.records, scanned.cut), (2, None));
+    }
+}
+
+#[test]
+fn a_hole_before_a_later_record_is_rot_not_a_torn_tail() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    append(&mut journal, 3);
+    let block = append(&mut journal, 50)[0].block();
+    append(&mut journal, 1);
+    drop(journal);
+    for hole in block..block + 3 {
+        let file = OpenOptions::new().read(true).write(true).open(&files(dir.path())[0]).expect("a segment");
+        let mut was = [0; BLOCK];
+        file.read_exact_at(&mut was, hole * BLOCK as u64).expect("read");
+        file.write_all_at(&[0; BLOCK], hole * BLOCK as u64).expect("zeroed");
+        assert!(matches!(open(dir.path()), Err(Error::Rotten { .. })), "block {hole}");
+        file.write_all_at(&was, hole * BLOCK as u64).expect("restored");
+    }
+    assert!(open(dir.path()).is_ok());
+}
+
+/// 10,000 positions over all files, unused preallocated space included.
+#[test]
+fn after_an_orderly_stop_a_flip_of_any_byte_is_found() {
+    let dir = tempfile::tempdir().expect("a folder");
+    some_records(dir.path());
+    let files = files(dir.path());
+    let bytes = SEGMENT_BLOCKS as u64 * BLOCK as u64;
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    for i in 0..10_000u32 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let place = (random >> 20) % (bytes * files.len() as u64);
+        let file = OpenOptions::new().read(true).write(true).open(&files[(place / bytes) as usize]);
+        let (file, at, mut was) = (file.expect("a segment"), place % bytes, [0]);
+        file.read_exact_at(&mut was, at).expect("read");
+        file.write_all_at(&[was[0] ^ (1 << (i % 8))], at).expect("flipped");
+        assert!(scan(dir.path()).is_err(), "{:?}, byte {at}", files[(place / bytes) as usize]);
+        file.write_all_at(&was, at).expect("restored");
+    }
+    assert!(scan(dir.path()).is_ok());
+}
+
+#[test]
+fn blocks_of_another_place_or_another_journal_are_rot() {
+    let (dir, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    some_records(dir.path());
+    {
+        let (mut journal, _) = Journal::open(other.path(), &CONFIG, 43, &mut |_| Ok(())).expect("made");
+        append(&mut journal, 1);
+    }
+    let (mine, theirs) = (files(dir.path())[0].clone(), files(other.path())[0].clone());
+    let file = OpenOptions::new().read(true).write(true).open(&mine).expect("a segment");
+    let (mut first, mut second) = ([0; BLOCK], [0; BLOCK]);
+    file.read_exact_at(&mut first, BLOCK as u64).expect("read");
+    file.read_exact_at(&mut second, 2 * BLOCK as u64).expect("read");
+    file.write_all_at(&second, BLOCK as u64).expect("misdirected");
+    assert!(matches!(scan(dir.path()), Err(Error::Rotten { .. })));
+    let foreign = std::fs::read(theirs).expect("read");
+    file.write_all_at(&foreign[BLOCK..2 * BLOCK], BLOCK as u64).expect("another journal's");
+    assert!(matches!(scan(dir.path()), Err(Error::Rotten { .. })));
+    file.write_all_at(&first, BLOCK as u64).expect("restored");
+    assert!(scan(dir.path()).is_ok());
+}
+
+#[test]
+fn files_that_are_missing_strange_or_short_are_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    some_records(dir.path());
+    let strange = dir.path().join("notes.txt");
+    std::fs::write(&strange, "x").expect("written");
+    assert!(scan(dir.path()).expect_err("strange").to_string().contains("notes.txt"));
+    std::fs::remove_file(&strange).expect("removed");
+    let second = files(dir.path())[1].clone();
+    let whole = std::fs::read(&second).expect("read");
+    std::fs::write(&second, &whole[..whole.len() - 1]).expect("cut short");
+    assert!(scan(dir.path()).expect_err("short").to_string().contains("length"));
+    std::fs::remove_file(&second).expect("removed");
+    assert!(scan(dir.path()).expect_err("missing").to_string().contains("missing"));
+}
+
+#[test]
+fn after_a_failed_write_nothing_more_is_taken() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    append(&mut journal, 5);
+    let mut fail = |journal: &mut Journal| {
+        let mut buffer = RecordBuffer::new();
+        buffer.begin(journal.layout().place(journal.next_block(), 15));
+        (0..290).for_each(|_| {
+            let (_, bytes) = buffer.entry(3);
+            (bytes[0], bytes[5]) = (1, 3);
+        });
+        buffer.finish(meta(RecordKind::Batch));
+        journal.append(&mut buffer)
+    };
+    // The next segment is in the way of the record: it has become a folder.
+    let next = dir.path().join("000000000001.seg");
+    while !next.exists() {
+        std::thread::yield_now();
+    }
+    std::fs::remove_file(&next).expect("removed");
+    std::fs::create_dir(&next).expect("a folder in its place");
+    assert!(matches!(fail(&mut journal), Err(Error::Io { .. })));
+    std::fs::remove_dir(&next).expect("removed");
+    assert!(matches!(fail(&mut journal), Err(Error::Stopped)));
+}
