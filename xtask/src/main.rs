@@ -3,6 +3,7 @@
 //! A task that can be judged says so by its exit code: 0 good, 1 checked and wrong, 2 could not be checked (a
 //! usage error, or the task itself failed). A new task is a module, a variant of [`Task`] and its line in `run`.
 
+mod crash;
 mod deny;
 mod licence;
 mod need;
@@ -29,12 +30,22 @@ enum Task {
     Test,
     /// Hold every crate that is built in against deny.toml: licences, bans, sources
     Deny,
+    /// Kill the core under load at random moments; look for all that it had acknowledged
+    Crash {
+        /// How many times
+        #[arg(long, default_value_t = 50)]
+        cycles: u64,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let passed = match Arguments::parse().task {
         Task::Test => test::run(root()),
         Task::Deny => deny::run(root()),
+        Task::Crash { cycles, json } => crash::run(cycles, json),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

@@ -14,7 +14,10 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::sum::{Sum, Tally};
-use crate::{cargo, deny, need};
+use crate::{cargo, crash, deny, need};
+
+/// Cycles of the crash drill's short form; `cargo xtask crash --cycles 1000` is the full one.
+const CRASH_CYCLES: u64 = 50;
 
 /// Runs everything; true if nothing failed. A tool that is lacking and cannot be installed ends it at once.
 pub fn run(root: &Path) -> Result<bool> {
@@ -27,6 +30,7 @@ pub fn run(root: &Path) -> Result<bool> {
         step("clippy", || one(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         step("tests", || all(&["test", "--workspace", "--no-fail-fast"])),
         step("deny", || deny::run(root).map(Tally::one)),
+        step("crash", || crash::run(CRASH_CYCLES, false).map(Tally::one)),
     ];
 
     println!();

@@ -36,8 +36,8 @@ pub(crate) struct Core<M: Machine> {
     pub durable: Arc<Durable>,
     pub reader: Reader,
     pub work: SyncSender<Work<M>>,
-    pub spent: Receiver<Box<RecordBuffer>>,
-    pub buffers: Vec<Box<RecordBuffer>>,
+    pub spent: Receiver<RecordBuffer>,
+    pub buffers: Vec<RecordBuffer>,
     pub next_block: u64,
     /// Records handed to the writer and not seen back.
     pub outstanding: usize,
@@ -118,7 +118,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// Begins a record that takes at most so many blocks.
-    fn begin(&mut self, carried_ms: u64, blocks: u32) -> Result<Box<RecordBuffer>, WriterGone> {
+    fn begin(&mut self, carried_ms: u64, blocks: u32) -> Result<RecordBuffer, WriterGone> {
         self.last_ms = self.time.now_ms(carried_ms).max(self.last_ms);
         self.machine.begin(self.last_ms);
         let mut buffer = self.buffer()?;
@@ -189,7 +189,7 @@ impl<M: Machine> Core<M> {
 
     fn hand_over(
         &mut self,
-        mut buffer: Box<RecordBuffer>,
+        mut buffer: RecordBuffer,
         kind: RecordKind,
         releases: Vec<Release<M>>,
     ) -> Result<(), WriterGone> {
@@ -217,7 +217,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// A free buffer; waits for one when all are on their way.
-    fn buffer(&mut self) -> Result<Box<RecordBuffer>, WriterGone> {
+    fn buffer(&mut self) -> Result<RecordBuffer, WriterGone> {
         while let Ok(buffer) = self.spent.try_recv() {
             self.outstanding -= 1;
             self.buffers.push(buffer);

@@ -121,7 +121,7 @@ impl<M: Machine> Engine<M> {
             reader: Reader::open(&dir)?,
             work,
             spent,
-            buffers: (0..BUFFERS).map(|_| Box::new(RecordBuffer::new())).collect(),
+            buffers: (0..BUFFERS).map(|_| RecordBuffer::new()).collect(),
             next_block: journal.next_block(),
             outstanding: 0,
             unconfirmed: recovered.last.is_some_and(|l| l.kind == pabal_journal::RecordKind::Batch as u16),

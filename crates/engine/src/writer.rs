@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender};
 /// What the core hands to the writer, in order.
 pub(crate) enum Work<M: Machine> {
     /// Write this record, then release the answers.
-    Record(Box<RecordBuffer>, Vec<Release<M>>),
+    Record(RecordBuffer, Vec<Release<M>>),
     /// Release these once everything before is durable, which it is when their turn comes.
     Release(Vec<Release<M>>),
 }
@@ -24,7 +24,7 @@ pub(crate) fn run<M: Machine>(
     mut journal: Journal,
     reader: &Reader,
     work: Receiver<Work<M>>,
-    spent: &Sender<Box<RecordBuffer>>,
+    spent: &Sender<RecordBuffer>,
 ) -> Result<Journal, pabal_journal::Error> {
     for work in work {
         let releases = match work {

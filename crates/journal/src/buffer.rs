@@ -80,7 +80,7 @@ impl RecordBuffer {
     pub fn entry(&mut self, units: usize) -> (Position, &mut [u8]) {
         assert!((1..=ENTRY_UNITS_MAX).contains(&units), "entries fit a block");
         let mut unit = self.unit;
-        if unit % UNITS == 0 {
+        if unit.is_multiple_of(UNITS) {
             unit += 1;
         }
         if unit % UNITS + units > UNITS {

@@ -210,7 +210,7 @@ fn after_a_failed_write_nothing_more_is_taken() {
     let dir = tempfile::tempdir().expect("a folder");
     let (mut journal, _) = open(dir.path()).expect("made");
     append(&mut journal, 5);
-    let mut fail = |journal: &mut Journal| {
+    let fail = |journal: &mut Journal| {
         let mut buffer = RecordBuffer::new();
         buffer.begin(journal.layout().place(journal.next_block(), 15));
         (0..290).for_each(|_| {

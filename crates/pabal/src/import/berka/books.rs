@@ -249,7 +249,9 @@ fn read_row(line: &Line<'_>, file: usize, accounts: &BTreeSet<u64>) -> Result<Ro
     refers(line, "account_id", accounts, "account")?;
     let credit = line.one_of("type", &[("PRIJEM", true), ("VYDAJ", false), ("VYBER", false)])?;
     let cash = (Kind::CashWithdrawal, Class::Cash);
-    let operations: &[(&str, (bool, Option<(Kind, Class)>))] = &[
+    // Whether it is a credit, and what it is when k_symbol does not say more.
+    type Operation = (bool, Option<(Kind, Class)>);
+    let operations: &[(&str, Operation)] = &[
         ("VKLAD", (true, Some((Kind::CashDeposit, Class::Cash)))),
         ("PREVOD Z UCTU", (true, Some((Kind::TransferIn, Class::Settlement)))),
         ("", (true, None)),
@@ -261,7 +263,8 @@ fn read_row(line: &Line<'_>, file: usize, accounts: &BTreeSet<u64>) -> Result<Ro
     if enters != credit || (line.text("type") == "VYBER" && usual != Some(cash)) {
         return Err(line.wrong("operation", format!("does not go with type {}", line.text("type"))));
     }
-    let symbols: &[(&str, Option<(bool, Kind, Class)>)] = &[
+    type Symbol = Option<(bool, Kind, Class)>;
+    let symbols: &[(&str, Symbol)] = &[
         ("", None),
         ("UROK", Some((true, Kind::Interest, Class::InterestExpense))),
         ("DUCHOD", Some((true, Kind::PensionCredit, Class::Pension))),

@@ -160,7 +160,7 @@ impl<'t> Line<'t> {
     pub fn date(&self, column: &str) -> Result<u16, ReadError> {
         let text = self.text(column);
         let day = (text.len() == 10).then(|| text.parse::<civil::Date>().ok()).flatten();
-        let days = day.and_then(|d| crate::dates::to_days(d));
+        let days = day.and_then(crate::dates::to_days);
         days.ok_or_else(|| self.wrong(column, "is not a day as YYYY-MM-DD from 1970-01-01 to 2149-06-06"))
     }
 
