@@ -20,6 +20,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// The data folder of the bank that is started when no command is given.
+    #[arg(long, default_value = "pabal-data")]
+    data: PathBuf,
+    /// Two people who vouch for the clock after a long stop, where there is no hardware clock.
+    #[arg(long = "time-confirmed-by", value_name = "NAME")]
+    time_confirmed_by: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -154,7 +160,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        None => Ok(ExitCode::from(2)),
+        None => {
+            command::core::run(&cli.data, &cli.time_confirmed_by)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Verify { data, json }) => {
             let (report, good) = command::verify::run(&data, &mut |_| {});
             show(&report, json);

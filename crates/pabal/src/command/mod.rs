@@ -1,6 +1,7 @@
 //! The commands of the command line, one file each.
 
 pub mod bench;
+pub mod core;
 pub mod drill;
 pub mod read;
 pub mod verify;

@@ -1,0 +1,105 @@
+//! `pabal` alone: the core on the embedded journal, with a small demonstration book the first time.
+
+use crate::ids;
+use crate::machine::BankMachine;
+use anyhow::{Context as _, bail};
+use pabal_bank::command;
+use pabal_bank::ledger::window::CAPACITY_DEFAULT;
+use pabal_bank::ledger::{Class, Code, Command, Kind};
+use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
+use pabal_journal::JournalConfig;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::path::Path;
+use zerocopy::IntoBytes;
+
+const WON: u16 = 410;
+const CASH: u64 = 9_000_000_000_000_002;
+/// Demonstration accounts; the people and the money are made up.
+const DEMO: [u64; 3] = [110_000_001, 110_000_002, 110_000_003];
+
+/// Runs until SIGINT or SIGTERM, then stops in order. `confirmed_by`: two people who vouch for the time.
+pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::fs::create_dir_all(data)?;
+    let mut two = confirmed_by.to_vec();
+    two.sort();
+    two.dedup();
+    let confirmed_ms = if two.len() >= 2 { Some(ids::now_ms()) } else { hardware_clock_ms() };
+    let config = EngineConfig {
+        journal: JournalConfig::default(),
+        journal_id: ids::random(),
+        time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms },
+    };
+    let (engine, recovery) =
+        Engine::start(data, BankMachine::default(), config, &mut |_| {}).map_err(|error| match error {
+            pabal_engine::Error::Time(gap) => anyhow::anyhow!(
+                "{gap}\nThis machine has no hardware clock to compare with. Two people who have looked at \
+                 another clock may vouch: --time-confirmed-by NAME --time-confirmed-by NAME"
+            ),
+            other => other.into(),
+        })?;
+    if let Some(cut) = recovery.journal.cut {
+        println!(
+            "cut a torn record that was never acknowledged: sequence {}, {} blocks",
+            cut.sequence, cut.blocks
+        );
+    }
+    if recovery.quarantined {
+        println!("ALARM: a command stopped the core twice and was set aside; look for code quarantined");
+    }
+    if recovery.journal.last.is_none() {
+        demonstration(&engine)?;
+    }
+    let data = data.display();
+    println!("The bank is open on {data} ({} records replayed). Ctrl-C closes it.", recovery.journal.records);
+    println!("In another terminal, from this folder:");
+    for line in [
+        format!("cargo run --release -- statement {} --data {data}", DEMO[0]),
+        format!("cargo run --release -- balance {} --data {data}", DEMO[1]),
+        format!("cargo run --release -- verify --data {data}"),
+        "cargo run --release -- bench ledger".to_string(),
+    ] {
+        println!("  {line}");
+    }
+    signals.forever().next().context("a signal")?;
+    engine.stop()?;
+    println!("Closed in order; everything is in the journal.");
+    Ok(())
+}
+
+/// The second source of time: the hardware clock, where there is one.
+fn hardware_clock_ms() -> Option<u64> {
+    let text = std::fs::read_to_string("/sys/class/rtc/rtc0/since_epoch").ok()?;
+    Some(text.trim().parse::<u64>().ok()? * 1000)
+}
+
+fn demonstration(engine: &Engine<BankMachine>) -> anyhow::Result<()> {
+    let mut made = vec![command::found(
+        ids::fresh(),
+        CAPACITY_DEFAULT,
+        ids::random(),
+        pabal_bank::RULES_CURRENT,
+        ids::today(),
+    )];
+    made.push(command::open(ids::fresh(), CASH, Class::Cash, WON, 0, i64::MAX));
+    for (i, number) in DEMO.into_iter().enumerate() {
+        made.push(command::open(ids::fresh(), number, Class::CustomerDeposit, WON, i as u64 + 1, 0));
+        let amount = 300_000 * (i as i64 + 1);
+        made.push(command::post(ids::fresh(), Kind::CashDeposit, CASH, number, amount, WON));
+    }
+    made.push(command::post(ids::fresh(), Kind::Transfer, DEMO[2], DEMO[0], 45_000, WON));
+    let rent = command::post(ids::fresh(), Kind::Transfer, DEMO[1], DEMO[0], 120_000, WON);
+    made.push(command::hold(rent, Some(ids::now_ms() + 7 * 86_400_000)));
+    send(engine, &made)
+}
+
+fn send(engine: &Engine<BankMachine>, made: &[Command]) -> anyhow::Result<()> {
+    let mut commands = Commands::new();
+    made.iter().for_each(|command| commands.push(command.as_bytes()));
+    let response = engine.submit(Request { header: RequestHeader::new(Lane::Online, 1), commands }).wait()?;
+    match response.replies.iter().find(|reply| reply.code != Code::Done) {
+        Some(reply) => bail!("the demonstration book was refused: {}", reply.code),
+        None => Ok(()),
+    }
+}
