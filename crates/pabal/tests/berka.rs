@@ -151,10 +151,9 @@ fn wrong_files_are_named_by_line_and_column_and_nothing_is_imported() {
             "line 2, column frequency",
         ),
         ("account", "576,55,", "576,5500,", "line 2, column district_id"),
-        ("disp", "2,2,2,OWNER", "2,2,2,OWNER,x", "line 3, column type"),
+        ("disp", "2,2,2,OWNER", "2,2,2,OWNER,x", "line 3: 5 fields; expected 4"),
         ("loan", "1993-07-05", "1993-02-30", "line 2, column date"),
         ("order", "2452.00", "2452.005", "line 2, column amount"),
-        ("client", "706213", "706313", ""),
         ("client", "450204", "451304", "line 3, column birth_number"),
         ("trans_bank_1993_94", "PRIJEM,VKLAD", "PRIJEM,VYBER", "line 2, column operation"),
         ("trans_bank_1993_94", "900.00,900.00", "-900.00,900.00", "line 2, column amount"),
@@ -186,9 +185,6 @@ fn wrong_files_are_named_by_line_and_column_and_nothing_is_imported() {
             out.finish().expect("written");
         }
         let (_, code, errors) = import(&copy, &data);
-        if wanted.is_empty() {
-            continue;
-        }
         assert_eq!(code, 2, "{file}: {from} → {to}");
         assert!(errors.contains(wanted) && errors.contains(file), "{errors}");
         assert!(!data.exists(), "something was imported");

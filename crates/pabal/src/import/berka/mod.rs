@@ -6,7 +6,13 @@
 //! every printed row against the balance that the ledger recorded.
 
 mod books;
-mod csv;
+mod parse;
+mod parse_codes;
+mod parse_error;
+mod parse_field;
+mod parse_file;
+mod parse_rows;
+mod tables;
 
 use crate::command::verify;
 use crate::ids;
@@ -120,7 +126,7 @@ fn items(books: &Books, job: Id) -> Vec<Item> {
     }
     for kept in &books.kept {
         push(&mut items, first, None, &|id| {
-            command::keep_record(id, kept.kind, kept.key, kept.text.as_bytes()).expect("length was checked")
+            command::keep_record(id, kept.kind, kept.key, &kept.text).expect("length was checked")
         });
     }
     let days: BTreeSet<u16> =
@@ -207,7 +213,7 @@ fn post(books: &Books, job: Id, data: &Path, progress: &mut dyn FnMut(u64, u64))
             if reply.code != Code::Done {
                 let place = items[from + i].row.map_or_else(String::new, |row| {
                     let row = &books.rows[row];
-                    format!(" ({}, line {})", books.files[row.file], row.line)
+                    format!(" ({}, line {})", books.files[row.file as usize], row.line)
                 });
                 bail!("item {} of the import was refused: {}{place}", from + i, reply.code);
             }
@@ -264,7 +270,7 @@ fn audit(books: &Books, data: &Path) -> anyhow::Result<(Value, bool)> {
             if wrong_accounts.len() < 10 {
                 eprintln!(
                     "{}, line {}: printed balance {}, ledger {balance} (hellers)",
-                    books.files[row.file], row.line, row.balance
+                    books.files[row.file as usize], row.line, row.balance
                 );
             }
             wrong_accounts.insert(row.account);
