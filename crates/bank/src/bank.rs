@@ -270,7 +270,7 @@ impl Bank {
             _ => None,
         };
         let units = match op {
-            Op::KeepRecord => command::entry_units_max(op, command),
+            Op::KeepRecord => command::entry_units_max(command),
             _ => ENTRY_UNITS,
         };
         let (position, place) = sink.entry(units);

@@ -195,12 +195,14 @@ pub fn read(bytes: &[u8]) -> Result<(Op, &Command), Code> {
     if right { Ok((op, command)) } else { Err(Code::Malformed) }
 }
 
-/// Units of 64 bytes that the entries of this command take at most.
+/// Units of 64 bytes that the entries of this command take at most, checked or not.
 #[inline]
-pub fn entry_units_max(op: Op, command: &Command) -> usize {
-    match op {
-        Op::KeepRecord => (command.header.command_units as usize).div_ceil(2).max(ENTRY_UNITS),
-        Op::ExpireHolds => ENTRY_UNITS * (1 + command.amount.clamp(0, EXPIRE_MAX) as usize),
+pub fn entry_units_max(command: &Command) -> usize {
+    const KEEP_RECORD: u16 = Op::KeepRecord as u16;
+    const EXPIRE_HOLDS: u16 = Op::ExpireHolds as u16;
+    match command.header.op {
+        KEEP_RECORD => (command.header.command_units as usize).div_ceil(2).max(ENTRY_UNITS),
+        EXPIRE_HOLDS => ENTRY_UNITS * (1 + command.amount.clamp(0, EXPIRE_MAX) as usize),
         _ => ENTRY_UNITS,
     }
 }

@@ -298,7 +298,10 @@ struct Room {
 impl Room {
     fn add<M: Machine>(&mut self, bytes: &[u8]) {
         self.units += 1; // the request's header
-        for command in split::<M>(bytes).into_iter().flatten() {
+        let mut rest = bytes;
+        while let Some(length) = M::length(rest) {
+            let (command, after) = rest.split_at(length);
+            rest = after;
             let units = M::units_max(command);
             self.units += units;
             // More than a block is several entries of the usual length.

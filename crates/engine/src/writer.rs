@@ -27,11 +27,12 @@ pub(crate) fn run<M: Machine>(
     spent: &Sender<RecordBuffer>,
 ) -> Result<Journal, pabal_journal::Error> {
     for work in work {
+        let mut done = None;
         let releases = match work {
             Work::Record(mut buffer, releases) => {
                 // An error ends this loop; the answers are dropped, and whoever waits hears "unknown".
                 journal.append(&mut buffer)?;
-                let _ = spent.send(buffer);
+                done = Some(buffer);
                 releases
             }
             Work::Release(releases) => releases,
@@ -45,6 +46,11 @@ pub(crate) fn run<M: Machine>(
                     let _ = to.send(Response { sequence: journal.sequence(), replies });
                 }
             }
+        }
+        if let Some(mut buffer) = done {
+            // Cleared here, where there is time, after the answers are out.
+            buffer.clear();
+            let _ = spent.send(buffer);
         }
     }
     Ok(journal)

@@ -66,10 +66,18 @@ impl RecordBuffer {
 
     /// Begins a record at this block.
     pub fn begin(&mut self, start_block: u64) {
-        let dirty = self.dirty_blocks * BLOCK;
-        self.memory_mut()[..dirty].fill(0);
+        self.clear();
         self.dirty_blocks = 1;
         self.start_block = start_block;
+        self.unit = FIRST_UNIT;
+        self.count = 0;
+    }
+
+    /// Takes everything out. [`RecordBuffer::begin`] does it too; whoever has the time does it before.
+    pub fn clear(&mut self) {
+        let dirty = self.dirty_blocks * BLOCK;
+        self.memory_mut()[..dirty].fill(0);
+        self.dirty_blocks = 0;
         self.unit = FIRST_UNIT;
         self.count = 0;
     }

@@ -5,6 +5,7 @@
 //! day is O(log n) reads away. The newest roots stand in the account; an account whose list has more
 //! trees keeps the older ones aside, four at a time.
 
+use crate::digest::{Digest, Object};
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -25,8 +26,61 @@ pub struct Roots {
 
 const FAR: u8 = 128;
 
-/// Older roots by account slot, nearest last. At most 64 an account, as ranks grow downwards.
-pub type FarRoots = BTreeMap<u32, Vec<(u64, u8)>>;
+/// Older roots by account slot, nearest last. At most 64 an account, as ranks grow downwards. They carry
+/// their own digest, as they change seldom while their accounts are touched often.
+#[derive(Default)]
+pub struct FarRoots {
+    lists: BTreeMap<u32, Vec<(u64, u8)>>,
+    digest: Digest,
+}
+
+impl FarRoots {
+    /// The digest of all far roots.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The digest worked out anew.
+    pub fn digest_anew(&self) -> Digest {
+        let mut digest = Digest::default();
+        for (slot, list) in &self.lists {
+            list.iter().for_each(|root| digest.add(Object::FarRoots, &words(*slot, *root)));
+        }
+        digest
+    }
+
+    /// The far roots of one account, nearest last.
+    pub fn get(&self, slot: u32) -> Vec<(u64, u8)> {
+        self.lists.get(&slot).cloned().unwrap_or_default()
+    }
+
+    /// Puts the far roots of one account to these.
+    pub fn set(&mut self, slot: u32, list: Vec<(u64, u8)>) {
+        while self.pop(slot).is_some() {}
+        list.into_iter().for_each(|root| self.push(slot, root));
+    }
+
+    fn push(&mut self, slot: u32, root: (u64, u8)) {
+        self.digest.add(Object::FarRoots, &words(slot, root));
+        self.lists.entry(slot).or_default().push(root);
+    }
+
+    fn pop(&mut self, slot: u32) -> Option<(u64, u8)> {
+        let list = self.lists.get_mut(&slot)?;
+        let root = list.pop();
+        if list.is_empty() {
+            self.lists.remove(&slot);
+        }
+        if let Some(root) = root {
+            self.digest.remove(Object::FarRoots, &words(slot, root));
+        }
+        root
+    }
+}
+
+fn words(slot: u32, root: (u64, u8)) -> [u64; 3] {
+    [slot as u64, root.0, root.1 as u64]
+}
 
 impl Roots {
     /// Position of the newest entry; zero for none.
@@ -81,9 +135,8 @@ impl Roots {
 
     #[cold]
     fn spill(&mut self, slot: u32, far: &mut FarRoots) {
-        let list = far.entry(slot).or_default();
         for i in (NEAR - MOVED..NEAR).rev() {
-            list.push((self.positions[i], self.ranks[i]));
+            far.push(slot, (self.positions[i], self.ranks[i]));
             self.positions[i] = 0;
             self.ranks[i] = 0;
         }
@@ -92,18 +145,14 @@ impl Roots {
 
     #[cold]
     fn pull(&mut self, slot: u32, far: &mut FarRoots) {
-        let list = far.get_mut(&slot).expect("an account marked FAR has far roots");
         let mut depth = (self.depth & !FAR) as usize;
         for _ in 0..MOVED {
-            let (position, rank) = list.pop().expect("far roots are moved in whole groups");
+            let (position, rank) = far.pop(slot).expect("far roots are moved in whole groups");
             self.positions[depth] = position;
             self.ranks[depth] = rank;
             depth += 1;
         }
-        let more = if list.is_empty() { 0 } else { FAR };
-        if list.is_empty() {
-            far.remove(&slot);
-        }
+        let more = if far.lists.contains_key(&slot) { FAR } else { 0 };
         self.depth = more | depth as u8;
     }
 }
@@ -116,7 +165,7 @@ mod tests {
     #[test]
     fn links_are_those_of_a_skew_binary_list() {
         let mut roots = Roots::default();
-        let mut far = FarRoots::new();
+        let mut far = FarRoots::default();
         let mut trees: Vec<(u64, u64)> = Vec::new(); // (root, size), newest last
         for position in 1..70_000u64 {
             let previous = trees.last().map_or(0, |t| t.0);
@@ -140,7 +189,7 @@ mod tests {
         const N: u64 = 100_000;
         let mut links = vec![(0, 0)];
         let mut roots = Roots::default();
-        let mut far = FarRoots::new();
+        let mut far = FarRoots::default();
         for position in 1..=N {
             links.push(roots.push(position, 0, &mut far));
         }

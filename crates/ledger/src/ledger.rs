@@ -509,10 +509,7 @@ impl Ledger {
             match change {
                 Undo::Account(slot, was, far) => {
                     *self.accounts.get_mut(slot) = *was;
-                    match far {
-                        Some(far) => self.far.insert(slot, far),
-                        None => self.far.remove(&slot),
-                    };
+                    self.far.set(slot, far);
                 }
                 Undo::Hold(id, was) => {
                     self.holds.set(id, was, &mut self.digest);
@@ -530,9 +527,6 @@ impl Ledger {
         for &slot in &touched {
             let account = self.accounts.get(slot);
             self.digest.add(Object::Account, &words(account));
-            if account.roots.has_far() {
-                self.digest.add(Object::FarRoots, &far_words(slot, &self.far));
-            }
         }
         self.touched = touched;
         self.touched.clear();
@@ -543,18 +537,15 @@ impl Ledger {
                 self.accounts.get_mut(slot).touched = u32::MAX;
             }
         }
-        self.digest
+        self.digest.plus(self.far.digest())
     }
 
     /// The digest worked out anew from all objects; equal to [`Ledger::digest`] unless memory rotted.
     pub fn digest_anew(&self) -> Digest {
-        let mut digest = Digest::default();
+        let mut digest = self.far.digest_anew();
         for slot in 0..self.accounts.len() as u32 {
             let account = self.accounts.get(slot);
             digest.add(Object::Account, &words(account));
-            if account.roots.has_far() {
-                digest.add(Object::FarRoots, &far_words(slot, &self.far));
-            }
         }
         let (mut holds, mut reversed) = (Holds::default(), Reversed::default());
         for (id, hold) in self.holds.iter() {
@@ -570,7 +561,7 @@ impl Ledger {
     fn touch(&mut self, slot: u32) {
         if self.undo.is_some() {
             let was = Box::new(*self.accounts.get(slot));
-            let far = self.far.get(&slot).cloned();
+            let far = self.far.get(slot);
             self.mark(slot);
             let was = Box::new(Account { touched: self.batch, ..*was });
             self.remember(Undo::Account(slot, was, far));
@@ -584,9 +575,6 @@ impl Ledger {
         let account = self.accounts.get(slot);
         if account.touched != self.batch {
             self.digest.remove(Object::Account, &words(account));
-            if account.roots.has_far() {
-                self.digest.remove(Object::FarRoots, &far_words(slot, &self.far));
-            }
             self.accounts.get_mut(slot).touched = self.batch;
             self.touched.push(slot);
         }
@@ -606,13 +594,5 @@ fn words(account: &Account) -> [u64; 16] {
     let account = Account { touched: 0, ..*account };
     let mut words = [0; 16];
     words.as_mut_bytes().copy_from_slice(account.as_bytes());
-    words
-}
-
-fn far_words(slot: u32, far: &FarRoots) -> Vec<u64> {
-    let mut words = vec![slot as u64];
-    for (position, rank) in far.get(&slot).into_iter().flatten() {
-        words.extend([*position, *rank as u64]);
-    }
     words
 }

@@ -6,8 +6,8 @@ use crate::holds::{Hold, Reversal};
 
 /// One change, as it was before. Taken back newest first.
 pub(crate) enum Undo {
-    /// An account, and its far roots if it had some.
-    Account(u32, Box<Account>, Option<Vec<(u64, u8)>>),
+    /// An account, and its far roots.
+    Account(u32, Box<Account>, Vec<(u64, u8)>),
     /// A hold.
     Hold(Id, Option<Hold>),
     /// The amount reversed of a posting.

@@ -71,8 +71,7 @@ impl Machine for BankMachine {
 
     #[inline]
     fn units_max(bytes: &[u8]) -> usize {
-        // What is not a command is refused without an entry.
-        command::read(bytes).map_or(0, |(op, c)| command::entry_units_max(op, c))
+        Command::ref_from_prefix(bytes).map_or(0, |(c, _)| command::entry_units_max(c))
     }
 
     fn begin(&mut self, time_ms: u64) {
