@@ -193,13 +193,16 @@ impl Bank {
         if command.header.flags & flags::LINKED != 0 && matches!(mode, Mode::New | Mode::Again) {
             return Reply::refused(Code::Malformed);
         }
-        if let Err(reply) = self.is_new(context, op, command) {
-            return reply;
-        }
-        if mode != Mode::Quarantine
-            && let Err(code) = self.bounded(op, command)
-        {
-            return Reply::refused(code);
+        // What is folded was let in when it was recorded, a bundle's parts together: nothing is asked again.
+        if !matches!(mode, Mode::Fold(_)) {
+            if let Err(reply) = self.is_new(context, op, command) {
+                return reply;
+            }
+            if mode != Mode::Quarantine
+                && let Err(code) = self.bounded(op, command)
+            {
+                return Reply::refused(code);
+            }
         }
         self.decide(context, op, command, bytes, mode, sink)
     }

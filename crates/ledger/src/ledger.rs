@@ -155,6 +155,8 @@ impl Ledger {
             }
             self.judge_debit(&way, m)?;
             self.judge_credit(&way)?;
+            let held = self.accounts.get(way.debit).held;
+            held.checked_add(way.amount).ok_or(Code::AmountOverflow)?;
             if self.holds.len() >= HOLDS_MAX {
                 return Err(Code::StateFull);
             }
@@ -369,7 +371,6 @@ impl Ledger {
     fn judge_overflow(&self, way: &Move) -> Result<(), Code> {
         let account = self.accounts.get(way.debit);
         account.balance.checked_sub(way.amount).ok_or(Code::AmountOverflow)?;
-        account.held.checked_add(way.amount).ok_or(Code::AmountOverflow)?;
         Ok(())
     }
 
