@@ -379,7 +379,7 @@ impl Bank {
                 let blocks = Status(c.target.low as u8 & 3);
                 let status = if c.kind & change::STATUS != 0 { blocks } else { account.status };
                 if judge {
-                    self.ledger.judge_limits(c.debit, overdraft, ceiling)?;
+                    self.ledger.judge_limits(c.debit, overdraft, ceiling, &self.moment)?;
                 }
                 self.ledger.change(c.debit, |account| {
                     (account.overdraft, account.ceiling, account.status) = (overdraft, ceiling, status);

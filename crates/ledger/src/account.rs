@@ -92,9 +92,21 @@ impl Account {
         self.roots.head()
     }
 
-    /// What may be paid out: balance less holds plus overdraft, minor units.
+    /// What may be paid out: balance less holds plus overdraft, and `expired` of the holds does not count.
+    /// Minor units; [`UNLIMITED`] where there is no limit. Added up in 128 bits and cut to 64 only at the
+    /// end: cut in between, money would seem to be there that is not.
     #[inline]
-    pub fn available(&self) -> i64 {
-        self.balance.saturating_sub(self.held).saturating_add(self.overdraft)
+    pub fn available(&self, expired: i64) -> i64 {
+        if self.overdraft == UNLIMITED {
+            return UNLIMITED;
+        }
+        let sum = self.free(expired) + self.overdraft as i128;
+        sum.clamp(i64::MIN as i128, i64::MAX as i128) as i64
+    }
+
+    /// Balance less the holds that count, minor units.
+    #[inline]
+    pub fn free(&self, expired: i64) -> i128 {
+        self.balance as i128 - self.held as i128 + expired as i128
     }
 }

@@ -77,17 +77,22 @@ impl Ledger {
         self.accounts.find(number).map(|slot| self.accounts.get(slot))
     }
 
-    /// What may be paid out of the account at this moment, minor units.
+    /// What may be paid out of the account at this moment, minor units; `UNLIMITED` where there is no limit.
+    #[inline]
+    pub fn available(&self, account: &Account, moment: &Moment) -> i64 {
+        account.available(self.expired(account, moment))
+    }
+
+    /// What of the account's holds no longer counts, minor units.
     ///
     /// Under rules 2 and later a hold whose time has passed no longer counts, released or not; under
     /// rules 1 it counted until released.
     #[inline]
-    pub fn available(&self, account: &Account, moment: &Moment) -> i64 {
-        let available = account.available();
+    fn expired(&self, account: &Account, moment: &Moment) -> i64 {
         if account.holds == 0 || moment.rules < 2 {
-            return available;
+            return 0;
         }
-        available.saturating_add(self.holds.expired_of(account.number, moment.time_ms))
+        self.holds.expired_of(account.number, moment.time_ms)
     }
 
     // ── money ────────────────────────────────────────────────────────────────────────────────────
@@ -440,7 +445,13 @@ impl Ledger {
     }
 
     /// Whether the account may have these limits.
-    pub fn judge_limits(&self, number: u64, overdraft: i64, ceiling: i64) -> Result<(), Code> {
+    pub fn judge_limits(
+        &self,
+        number: u64,
+        overdraft: i64,
+        ceiling: i64,
+        moment: &Moment,
+    ) -> Result<(), Code> {
         let account = self.account(number).ok_or(Code::AccountNotFound)?;
         if account.status.has(Status::CLOSED) {
             return Err(Code::AccountClosed);
@@ -448,8 +459,8 @@ impl Ledger {
         if overdraft < 0 || ceiling < 0 {
             return Err(Code::AmountInvalid);
         }
-        let free = account.balance.saturating_sub(account.held);
-        if (overdraft != UNLIMITED && free.saturating_add(overdraft) < 0) || account.balance > ceiling {
+        let free = account.free(self.expired(account, moment));
+        if (overdraft != UNLIMITED && free + (overdraft as i128) < 0) || account.balance > ceiling {
             return Err(Code::LimitBelowUse);
         }
         Ok(())

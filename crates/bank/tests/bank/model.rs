@@ -155,8 +155,12 @@ impl Model {
         self.balance(number) - held
     }
 
+    /// What may be paid out; the greatest number where there is no limit.
     pub fn available(&self, number: u64) -> i128 {
-        self.free(number) + self.accounts[&number].overdraft as i128
+        match self.accounts[&number].overdraft {
+            UNLIMITED => UNLIMITED as i128,
+            overdraft => self.free(number) + overdraft as i128,
+        }
     }
 
     pub fn reversed(&self, position: u64) -> i128 {
