@@ -291,11 +291,16 @@ impl Bank {
             }
         };
         assert!(code.uses_id(), "{code} leaves no entry and must be found before the entry is begun");
-        place[..bytes.len()].copy_from_slice(bytes);
-        place[5] = units as u8;
-        place[6..8].copy_from_slice(&(code as u16).to_le_bytes());
-        if op != Op::KeepRecord {
-            place[bytes.len()..bytes.len() + size_of::<Outcome>()].copy_from_slice(outcome.as_bytes());
+        if op == Op::KeepRecord {
+            place[..bytes.len()].copy_from_slice(bytes);
+            place[5] = units as u8;
+            place[6..8].copy_from_slice(&(code as u16).to_le_bytes());
+        } else {
+            let entry = Posting::mut_from_bytes(place).expect("an entry's place is as long and aligned");
+            entry.command = *command;
+            entry.command.header.entry_units = ENTRY_UNITS as u8;
+            entry.command.header.code = code as u16;
+            entry.outcome = outcome;
         }
         for (hold, mut outcome) in released {
             outcome.booking_date = self.moment.date;

@@ -2,13 +2,12 @@
 
 use crate::machine::{Machine, Mode, Sink, read_entry};
 use crate::queue::{Next, Queue};
-use crate::request::{BYTES_MAX, COMMANDS_MAX, Refusal, Request, RequestHeader, Response};
+use crate::request::{BYTES_MAX, COMMANDS_MAX, Commands, Refusal, Request, RequestHeader, Response, Walk};
 use crate::ring::{Ring, Suspect};
+use crate::room::Room;
 use crate::time::Time;
 use crate::writer::{Release, Work};
-use pabal_journal::{
-    Durable, ENTRY_UNITS_MAX, Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta, UNITS,
-};
+use pabal_journal::{Durable, Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
@@ -23,7 +22,7 @@ const AHEAD: usize = 128;
 
 /// What waits in the lanes.
 pub(crate) enum Ask<M: Machine> {
-    Execute(Request, SyncSender<Response<M::Reply>>),
+    Execute(Request, Room, SyncSender<Response<M::Reply>>),
     Query(M::Query, SyncSender<M::Answer>),
 }
 
@@ -78,7 +77,7 @@ impl<M: Machine> Core<M> {
         let mut together: Vec<Ask<M>> = Vec::with_capacity(asks.len());
         let mut carried = None;
         for ask in asks {
-            if let (Ask::Execute(request, _), Time::Carried { .. }) = (&ask, &self.time) {
+            if let (Ask::Execute(request, ..), Time::Carried { .. }) = (&ask, &self.time) {
                 let its = request.header.time_ms;
                 if carried.replace(its).is_some_and(|before| before != its) {
                     let now = std::mem::take(&mut together);
@@ -92,13 +91,13 @@ impl<M: Machine> Core<M> {
 
     fn execute_all(&mut self, asks: Vec<Ask<M>>) -> Result<(), WriterGone> {
         let carried = asks.iter().find_map(|ask| match ask {
-            Ask::Execute(request, _) => Some(request.header.time_ms),
+            Ask::Execute(request, ..) => Some(request.header.time_ms),
             Ask::Query(..) => None,
         });
         let mut room = Room::default();
         for ask in &asks {
-            if let Ask::Execute(request, _) = ask {
-                room.add::<M>(request.commands.as_bytes());
+            if let Ask::Execute(_, its, _) = ask {
+                room = room.and(*its);
             }
         }
         let mut buffer = self.begin(carried.unwrap_or(0), room.blocks())?;
@@ -108,7 +107,7 @@ impl<M: Machine> Core<M> {
                 Ask::Query(query, to) => {
                     releases.push(Release::Answer { to, answer: self.machine.query(&query) });
                 }
-                Ask::Execute(request, to) => {
+                Ask::Execute(request, _, to) => {
                     let replies = self.request(&request, 0, &mut buffer);
                     releases.push(Release::Response { to, replies, commands: request.commands });
                 }
@@ -130,34 +129,32 @@ impl<M: Machine> Core<M> {
     fn request(&mut self, request: &Request, crashes: u64, buffer: &mut RecordBuffer) -> Vec<M::Reply> {
         let header = RequestHeader { count: request.commands.len() as u32, ..request.header };
         let bytes = request.commands.as_bytes();
-        let Some(commands) = split::<M>(bytes) else {
-            return vec![M::refused(Refusal::Malformed); request.commands.len()];
-        };
+        let commands = request.commands.len();
         if header.deadline_ms != 0 && header.deadline_ms < self.last_ms {
-            return vec![M::refused(Refusal::DeadlinePassed); commands.len()];
+            return vec![M::refused(Refusal::DeadlinePassed); commands];
         }
         if let Err(reply) = self.machine.admit(&header) {
-            return vec![reply; commands.len()];
+            return vec![reply; commands];
         }
         self.ring.begin(&header, bytes, crashes);
-        let replies = self.execute(&header, &commands, Mode::New, buffer);
+        let replies = self.execute(&header, bytes, Mode::New, buffer);
         self.ring.end();
         replies
     }
 
+    /// Executes commands, one after the other in `bytes`; there are as many as the header says.
     fn execute(
         &mut self,
         header: &RequestHeader,
-        commands: &[&[u8]],
+        bytes: &[u8],
         mode: Mode,
         buffer: &mut RecordBuffer,
     ) -> Vec<M::Reply> {
-        let mut replies = Vec::with_capacity(commands.len());
+        let mut replies = Vec::with_capacity(header.count as usize);
         let before = buffer.mark();
         let (_, place) = buffer.entry(1);
         place.copy_from_slice(header.as_bytes());
         let empty = buffer.count();
-        let origin = commands.first().map_or(0, |c| c.as_ptr() as usize);
         let (durable, reader, first) = (&self.durable, &self.reader, buffer.start_block());
         let mut earlier = |position: Position| {
             // An entry of a record on its way to the disk: it is there when the writer says so.
@@ -165,20 +162,22 @@ impl<M: Machine> Core<M> {
             read_entry(reader, position)
         };
         let mut sink = Sink { buffer, earlier: &mut earlier };
-        let (mut at, mut asked) = (0, 0);
-        while at < commands.len() {
-            if at >= asked {
-                let end = (asked + AHEAD).min(commands.len());
-                self.machine.prefetch(&commands[asked..end]);
-                asked = end;
+        let mut walk = Walk::<M>::new(bytes);
+        let mut ahead = walk.clone();
+        loop {
+            if ahead.rest.len() >= walk.rest.len() {
+                self.machine.prefetch(ahead.clone().take(AHEAD));
+                ahead.by_ref().take(AHEAD).for_each(drop);
             }
-            let mut end = at + 1;
-            while end < commands.len() && M::linked(commands[end - 1]) {
-                end += 1;
+            let cursor = bytes.len() - walk.rest.len();
+            let Some(command) = walk.next() else { break };
+            self.ring.at(cursor);
+            if M::linked(command) {
+                let bundle = bundle(command, &mut walk);
+                self.machine.apply(header, &bundle, mode, &mut sink, &mut replies);
+            } else {
+                self.machine.apply(header, &[command], mode, &mut sink, &mut replies);
             }
-            self.ring.at(commands[at].as_ptr() as usize - origin);
-            self.machine.apply(header, &commands[at..end], mode, &mut sink, &mut replies);
-            at = end;
         }
         if buffer.count() == empty {
             // Nothing was decided now: nothing to record.
@@ -246,87 +245,50 @@ impl<M: Machine> Core<M> {
         let mut words = vec![0u64; suspect.commands.len().div_ceil(8)];
         words.as_mut_bytes()[..suspect.commands.len()].copy_from_slice(&suspect.commands);
         let bytes = &words.as_bytes()[..suspect.commands.len()];
-        let Some(commands) = split::<M>(bytes) else { return Ok(false) };
-        let (mut at, mut offset) = (0, 0);
-        while at < commands.len() && offset <= suspect.cursor {
-            let mut end = at + 1;
-            while end < commands.len() && M::linked(commands[end - 1]) {
-                end += 1;
-            }
-            let mut header = suspect.header;
-            header.count = (end - at) as u32;
-            header.item += at as u64;
+        let mut walk = Walk::<M>::new(bytes);
+        let mut item = suspect.header.item;
+        loop {
+            let offset = bytes.len() - walk.rest.len();
+            let Some(command) = walk.next() else { break };
+            let together = bundle(command, &mut walk);
             let itself = offset == suspect.cursor;
-            let length: usize = commands[at..end].iter().map(|c| c.len()).sum();
             let set_aside = itself && suspect.crashes >= 2;
             let mode = if set_aside { Mode::Quarantine } else { Mode::New };
-            if set_aside {
-                header.flags |= RequestHeader::QUARANTINED;
-            }
-            let mut room = Room::default();
-            room.add::<M>(&bytes[offset..offset + length]);
+            let header = RequestHeader {
+                count: together.len() as u32,
+                item,
+                flags: suspect.header.flags | if set_aside { RequestHeader::QUARANTINED } else { 0 },
+                ..suspect.header
+            };
+            item += together.len() as u64;
+            let mut commands = Commands::new();
+            together.iter().for_each(|command| commands.push(command));
+            let Some(room) = Room::of::<M>(&commands) else { return Ok(false) };
             let mut buffer = self.begin(header.time_ms, room.blocks())?;
             if self.machine.admit(&header).is_ok() {
-                self.ring.begin(
-                    &header,
-                    &bytes[offset..offset + length],
-                    if itself { suspect.crashes } else { 0 },
-                );
-                self.execute(&header, &commands[at..end], mode, &mut buffer);
+                let crashes = if itself { suspect.crashes } else { 0 };
+                self.ring.begin(&header, commands.as_bytes(), crashes);
+                self.execute(&header, commands.as_bytes(), mode, &mut buffer);
                 self.ring.end();
             }
             self.hand_over(buffer, RecordKind::Batch, Vec::new())?;
             self.drain()?;
-            if set_aside {
-                return Ok(true);
+            if itself {
+                return Ok(set_aside);
             }
-            offset += length;
-            at = end;
         }
         Ok(false)
     }
 }
 
-/// How many blocks a record takes at most. Entries never straddle blocks, so each block may lose a little
-/// less than the longest entry.
-#[derive(Default)]
-struct Room {
-    units: usize,
-    longest: usize,
-}
-
-impl Room {
-    fn add<M: Machine>(&mut self, bytes: &[u8]) {
-        self.units += 1; // the request's header
-        let mut rest = bytes;
-        while let Some(length) = M::length(rest) {
-            let (command, after) = rest.split_at(length);
-            rest = after;
-            let units = M::units_max(command);
-            self.units += units;
-            // More than a block is several entries of the usual length.
-            self.longest = self.longest.max(if units > ENTRY_UNITS_MAX { 3 } else { units });
-        }
+/// A command, and those that happen together with it.
+fn bundle<'a, M: Machine>(first: &'a [u8], walk: &mut Walk<'a, M>) -> Vec<&'a [u8]> {
+    let mut together = vec![first];
+    while let Some(last) = together.last()
+        && M::linked(last)
+        && let Some(next) = walk.next()
+    {
+        together.push(next);
     }
-
-    fn blocks(&self) -> u32 {
-        let units = self.units + 2; // the record's header
-        let blocks = if self.longest <= 32 {
-            units.div_ceil(UNITS - self.longest.max(1))
-        } else {
-            1 + 2 * units.div_ceil(ENTRY_UNITS_MAX)
-        };
-        blocks as u32
-    }
-}
-
-/// Splits the bytes into commands. None when they are not.
-pub(crate) fn split<M: Machine>(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut commands = Vec::with_capacity(bytes.len() / 96);
-    while !bytes.is_empty() {
-        let (command, rest) = bytes.split_at_checked(M::length(bytes)?)?;
-        commands.push(command);
-        bytes = rest;
-    }
-    Some(commands)
+    together
 }

@@ -7,6 +7,7 @@ use crate::queue::{Queue, Waiting};
 use crate::replay::Replay;
 use crate::request::{BULK_COMMANDS_MAX, BYTES_MAX, COMMANDS_MAX, Refusal, Request, Response, Ticket};
 use crate::ring::Ring;
+use crate::room::Room;
 use crate::time::{Time, TimeGap, TimeSource};
 use crate::writer;
 use pabal_journal::{Durable, Journal, JournalConfig, Reader, RecordBuffer, Recovered};
@@ -152,11 +153,12 @@ impl<M: Machine> Engine<M> {
             let _ = to.send(Response { sequence: self.durable.sequence(), replies });
         };
         let most = if bulk { BULK_COMMANDS_MAX } else { COMMANDS_MAX };
-        if commands == 0 || commands > most || weight > BYTES_MAX {
+        let bounded = commands > 0 && commands <= most && weight <= BYTES_MAX;
+        let Some(room) = bounded.then(|| Room::of::<M>(&request.commands)).flatten() else {
             refuse(Refusal::Malformed);
             return Ticket(answer);
-        }
-        let waiting = Waiting { item: Ask::Execute(request, to.clone()), weight, commands };
+        };
+        let waiting = Waiting { item: Ask::Execute(request, room, to.clone()), weight, commands };
         if self.queue.push(bulk, waiting).is_err() {
             refuse(Refusal::Overloaded);
         }

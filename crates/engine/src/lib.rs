@@ -22,6 +22,7 @@ pub mod queue;
 pub mod replay;
 pub mod request;
 mod ring;
+mod room;
 pub mod time;
 mod writer;
 

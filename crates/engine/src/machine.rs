@@ -37,8 +37,8 @@ pub trait Machine: Send + 'static {
     fn begin(&mut self, time_ms: u64);
     /// Whether the request may be executed now.
     fn admit(&self, request: &RequestHeader) -> Result<(), Self::Reply>;
-    /// Asks for the memory that these commands will touch.
-    fn prefetch(&self, commands: &[&[u8]]) {
+    /// Asks for the memory that these commands will touch. Changes nothing.
+    fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
         let _ = commands;
     }
     /// Executes one command, or several that happen together, and appends a reply for each.

@@ -132,7 +132,7 @@ impl<'m, M: Machine> Replay<'m, M> {
             .map(|(words, length, _)| &zerocopy::IntoBytes::as_bytes(&words[..])[..*length])
             .collect();
         for block in commands.chunks(128) {
-            self.machine.prefetch(block);
+            self.machine.prefetch(block.iter().copied());
         }
         let quarantined = request.flags & RequestHeader::QUARANTINED != 0;
         let mut at = 0;

@@ -47,9 +47,7 @@ pub(crate) fn run<M: Machine>(
                 }
             }
         }
-        if let Some(mut buffer) = done {
-            // Cleared here, where there is time, after the answers are out.
-            buffer.clear();
+        if let Some(buffer) = done {
             let _ = spent.send(buffer);
         }
     }

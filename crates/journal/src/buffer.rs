@@ -36,8 +36,8 @@ pub struct RecordBuffer {
     /// The next free unit, counted from the record's start.
     unit: usize,
     count: u32,
-    /// Blocks that may hold something.
-    dirty_blocks: usize,
+    /// Blocks that were zeroed for this record: each just before its first entry, while it is near.
+    zeroed_blocks: usize,
 }
 
 // SAFETY: the memory belongs to this value alone.
@@ -58,7 +58,7 @@ impl RecordBuffer {
             start_block: 0,
             unit: FIRST_UNIT,
             count: 0,
-            dirty_blocks: 0,
+            zeroed_blocks: 0,
         };
         buffer.grow(16);
         buffer
@@ -66,20 +66,11 @@ impl RecordBuffer {
 
     /// Begins a record at this block.
     pub fn begin(&mut self, start_block: u64) {
-        self.clear();
-        self.dirty_blocks = 1;
         self.start_block = start_block;
         self.unit = FIRST_UNIT;
         self.count = 0;
-    }
-
-    /// Takes everything out. [`RecordBuffer::begin`] does it too; whoever has the time does it before.
-    pub fn clear(&mut self) {
-        let dirty = self.dirty_blocks * BLOCK;
-        self.memory_mut()[..dirty].fill(0);
-        self.dirty_blocks = 0;
-        self.unit = FIRST_UNIT;
-        self.count = 0;
+        self.zeroed_blocks = 0;
+        self.zero(0);
     }
 
     /// A place for an entry of this many units (1 to 63): its position and its bytes, all zero. The first
@@ -95,11 +86,8 @@ impl RecordBuffer {
             unit = unit.next_multiple_of(UNITS) + 1;
         }
         let block = unit / UNITS;
-        if block >= self.dirty_blocks {
-            if block >= self.capacity_blocks {
-                self.grow(block + 1);
-            }
-            self.dirty_blocks = block + 1;
+        if block >= self.zeroed_blocks {
+            self.zero(block);
         }
         self.unit = unit + units;
         self.count += 1;
@@ -108,6 +96,16 @@ impl RecordBuffer {
         // SAFETY: `block` lies within the capacity and the entry within its block.
         let bytes = unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr().add(at), units * UNIT) };
         (Position(position), bytes)
+    }
+
+    /// Makes the next block ready: what an earlier record left there goes.
+    fn zero(&mut self, block: usize) {
+        assert!(block == self.zeroed_blocks, "entries fill one block after the other");
+        if block >= self.capacity_blocks {
+            self.grow(block + 1);
+        }
+        self.memory_mut()[block * BLOCK..(block + 1) * BLOCK].fill(0);
+        self.zeroed_blocks = block + 1;
     }
 
     /// How far it has been filled.
@@ -119,13 +117,11 @@ impl RecordBuffer {
     /// Takes back everything since the mark.
     pub fn rewind(&mut self, mark: Mark) {
         assert!(mark.unit <= self.unit, "a mark of this record");
-        let (from, to) = (mark.unit * UNIT, self.dirty_blocks * BLOCK);
-        if from < to {
-            self.memory_mut()[from..to].fill(0);
-        }
+        let to = (self.blocks() * BLOCK).min(self.zeroed_blocks * BLOCK);
+        self.memory_mut()[mark.unit * UNIT..to].fill(0);
         self.unit = mark.unit;
         self.count = mark.count;
-        self.dirty_blocks = self.blocks();
+        self.zeroed_blocks = self.blocks();
     }
 
     /// The entry that begins at this position, if one made so far does.
@@ -205,7 +201,7 @@ impl RecordBuffer {
         // SAFETY: the layout is not empty.
         let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
         if self.capacity_blocks > 0 {
-            let used = self.dirty_blocks.min(self.capacity_blocks) * BLOCK;
+            let used = self.zeroed_blocks.min(self.capacity_blocks) * BLOCK;
             // SAFETY: both are at least `used` long and do not overlap; the old one was made with its layout.
             unsafe {
                 std::ptr::copy_nonoverlapping(self.memory.as_ptr(), memory.as_ptr(), used);

@@ -10,27 +10,35 @@ use std::collections::BTreeMap;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Roots kept in the account itself.
-const NEAR: usize = 7;
+const NEAR: usize = 9;
 /// Roots moved at a time to and from the far ones.
 const MOVED: usize = 4;
+/// Positions are below this: with units of 64 bytes, a journal of 16 PiB.
+pub const POSITION_MAX: u64 = 1 << 48;
 
-/// The newest roots of a history: positions and the ranks of their trees (a tree of rank r has 2^r - 1 entries).
+/// The newest roots of a history, 48 bits each, and the ranks of all of its trees (one of rank r has
+/// 2^r - 1 entries). Places that are not used are zero, so that equal histories are equal bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Roots {
-    positions: [u64; NEAR],
-    ranks: [u8; NEAR],
-    /// Low bits: how many are kept here. High bit: there are more among the far ones.
-    depth: u8,
+    /// Bit r: there is a tree of rank r, 1 to 62. Bit 0: of the smallest rank there are two. Only of the
+    /// smallest can there be two, so this and the order of the roots say everything.
+    ranks: u64,
+    /// Newest first.
+    positions: [[u8; 6]; NEAR],
+    /// How many are kept here.
+    near: u8,
+    reserved: u8,
 }
 
-const FAR: u8 = 128;
+/// Bit of [`Roots::ranks`]: two trees of the smallest rank.
+const TWICE: u64 = 1;
 
 /// Older roots by account slot, nearest last. At most 64 an account, as ranks grow downwards. They carry
 /// their own digest, as they change seldom while their accounts are touched often.
 #[derive(Default)]
 pub struct FarRoots {
-    lists: BTreeMap<u32, Vec<(u64, u8)>>,
+    lists: BTreeMap<u32, Vec<u64>>,
     digest: Digest,
 }
 
@@ -44,91 +52,101 @@ impl FarRoots {
     pub fn digest_anew(&self) -> Digest {
         let mut digest = Digest::default();
         for (slot, list) in &self.lists {
-            list.iter().for_each(|root| digest.add(Object::FarRoots, &words(*slot, *root)));
+            list.iter().for_each(|root| digest.add(Object::FarRoots, &[*slot as u64, *root]));
         }
         digest
     }
 
     /// The far roots of one account, nearest last.
-    pub fn get(&self, slot: u32) -> Vec<(u64, u8)> {
+    pub fn get(&self, slot: u32) -> Vec<u64> {
         self.lists.get(&slot).cloned().unwrap_or_default()
     }
 
     /// Puts the far roots of one account to these.
-    pub fn set(&mut self, slot: u32, list: Vec<(u64, u8)>) {
+    pub fn set(&mut self, slot: u32, list: Vec<u64>) {
         while self.pop(slot).is_some() {}
         list.into_iter().for_each(|root| self.push(slot, root));
     }
 
-    fn push(&mut self, slot: u32, root: (u64, u8)) {
-        self.digest.add(Object::FarRoots, &words(slot, root));
+    fn push(&mut self, slot: u32, root: u64) {
+        self.digest.add(Object::FarRoots, &[slot as u64, root]);
         self.lists.entry(slot).or_default().push(root);
     }
 
-    fn pop(&mut self, slot: u32) -> Option<(u64, u8)> {
+    fn pop(&mut self, slot: u32) -> Option<u64> {
         let list = self.lists.get_mut(&slot)?;
         let root = list.pop();
         if list.is_empty() {
             self.lists.remove(&slot);
         }
         if let Some(root) = root {
-            self.digest.remove(Object::FarRoots, &words(slot, root));
+            self.digest.remove(Object::FarRoots, &[slot as u64, root]);
         }
         root
     }
-}
-
-fn words(slot: u32, root: (u64, u8)) -> [u64; 3] {
-    [slot as u64, root.0, root.1 as u64]
 }
 
 impl Roots {
     /// Position of the newest entry; zero for none.
     #[inline]
     pub fn head(&self) -> u64 {
-        self.positions[0]
+        self.get(0)
     }
 
     /// Whether some roots are kept aside.
     #[inline]
     pub fn has_far(&self) -> bool {
-        self.depth & FAR != 0
+        self.depth() > self.near as u32
+    }
+
+    /// The number of trees.
+    #[inline]
+    fn depth(&self) -> u32 {
+        // Bit 0 stands for a tree of its own: the second of the smallest rank.
+        self.ranks.count_ones()
+    }
+
+    #[inline]
+    fn get(&self, i: usize) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&self.positions[i]);
+        u64::from_le_bytes(bytes)
+    }
+
+    #[inline]
+    fn set(&mut self, i: usize, position: u64) {
+        self.positions[i].copy_from_slice(&position.to_le_bytes()[..6]);
     }
 
     /// Adds the entry at `position` and gives its links: the previous entry, and the jump.
     #[inline]
     pub fn push(&mut self, position: u64, slot: u32, far: &mut FarRoots) -> (u64, u64) {
-        let previous = self.positions[0];
-        let mut depth = (self.depth & !FAR) as usize;
-        if depth >= 2 && self.ranks[0] == self.ranks[1] {
-            if depth == 2 && self.has_far() {
+        assert!(position < POSITION_MAX, "a journal is at most 16 PiB");
+        let previous = self.get(0);
+        if self.ranks & TWICE != 0 {
+            if self.near == 2 && self.has_far() {
                 self.pull(slot, far);
-                depth = (self.depth & !FAR) as usize;
             }
             // Two trees of one rank and the new entry become one tree, whose jump is the next root.
-            let jump = if depth > 2 { self.positions[2] } else { 0 };
-            self.positions[0] = position;
-            self.ranks[0] += 1;
-            self.positions.copy_within(2..depth, 1);
-            self.ranks.copy_within(2..depth, 1);
-            self.positions[depth - 1] = 0;
-            self.ranks[depth - 1] = 0;
-            self.depth -= 1;
-            if self.depth == FAR | 1 {
-                // The next push must be able to compare two ranks.
-                self.pull(slot, far);
-            }
+            let jump = self.get(2);
+            self.positions.copy_within(2.., 1);
+            self.set(NEAR - 1, 0);
+            self.near -= 1;
+            let ranks = self.ranks & !TWICE;
+            let smallest = ranks & ranks.wrapping_neg();
+            let made = smallest << 1;
+            self.ranks = ranks & !smallest | made | if ranks & made != 0 { TWICE } else { 0 };
+            self.set(0, position);
             (previous, jump)
         } else {
-            if depth == NEAR {
+            if self.near as usize == NEAR {
                 self.spill(slot, far);
-                depth -= MOVED;
             }
-            self.positions.copy_within(0..depth, 1);
-            self.ranks.copy_within(0..depth, 1);
-            self.positions[0] = position;
-            self.ranks[0] = 1;
-            self.depth += 1;
+            self.positions.copy_within(..NEAR - 1, 1);
+            self.near += 1;
+            const ONE: u64 = 1 << 1;
+            self.ranks |= if self.ranks & ONE != 0 { TWICE } else { ONE };
+            self.set(0, position);
             (previous, previous)
         }
     }
@@ -136,24 +154,19 @@ impl Roots {
     #[cold]
     fn spill(&mut self, slot: u32, far: &mut FarRoots) {
         for i in (NEAR - MOVED..NEAR).rev() {
-            far.push(slot, (self.positions[i], self.ranks[i]));
-            self.positions[i] = 0;
-            self.ranks[i] = 0;
+            far.push(slot, self.get(i));
+            self.set(i, 0);
         }
-        self.depth = FAR | (NEAR - MOVED) as u8;
+        self.near -= MOVED as u8;
     }
 
     #[cold]
     fn pull(&mut self, slot: u32, far: &mut FarRoots) {
-        let mut depth = (self.depth & !FAR) as usize;
         for _ in 0..MOVED {
-            let (position, rank) = far.pop(slot).expect("far roots are moved in whole groups");
-            self.positions[depth] = position;
-            self.ranks[depth] = rank;
-            depth += 1;
+            let position = far.pop(slot).expect("far roots are moved in whole groups");
+            self.set(self.near as usize, position);
+            self.near += 1;
         }
-        let more = if far.lists.contains_key(&slot) { FAR } else { 0 };
-        self.depth = more | depth as u8;
     }
 }
 

@@ -7,7 +7,7 @@ use crate::holds::{Hold, Reversal};
 /// One change, as it was before. Taken back newest first.
 pub(crate) enum Undo {
     /// An account, and its far roots.
-    Account(u32, Box<Account>, Vec<(u64, u8)>),
+    Account(u32, Box<Account>, Vec<u64>),
     /// A hold.
     Hold(Id, Option<Hold>),
     /// The amount reversed of a posting.

@@ -82,8 +82,9 @@ impl Machine for BankMachine {
         self.0.admit(&context(request))
     }
 
-    fn prefetch(&self, commands: &[&[u8]]) {
-        self.0.prefetch(commands.iter().copied());
+    #[inline]
+    fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
+        self.0.prefetch(commands);
     }
 
     #[inline]

@@ -43,7 +43,10 @@ fn every_command() -> Vec<(&'static str, Sent)> {
         ("reverse", command::reverse(ID, 0x1234_5678, -1).into()),
         ("advance date", command::advance_date(ID, Date(65_535)).into()),
         ("activate rules", command::activate_rules(ID, 2).into()),
-        ("keep record", Sent::new(&command::keep_record(ID, 3, 4, b"a record of 33 bytes, not of 32 b").expect("short"))),
+        (
+            "keep record",
+            Sent::new(&command::keep_record(ID, 3, 4, b"a record of 33 bytes, not of 32 b").expect("short")),
+        ),
         ("end job", command::end_job(ID, TARGET).into()),
     ]
 }

@@ -196,7 +196,13 @@ impl Model {
 
     /// What the bank should answer to this command or bundle. `malformed` says that some bytes of it
     /// were broken on purpose.
-    pub fn send(&mut self, context: &Context, sent: &[Sent], quarantined: bool, malformed: bool) -> Vec<Reply> {
+    pub fn send(
+        &mut self,
+        context: &Context,
+        sent: &[Sent],
+        quarantined: bool,
+        malformed: bool,
+    ) -> Vec<Reply> {
         if let Some(job) = context.job {
             let refused = |code, position| vec![Reply { position, ..refuse(code) }; sent.len()];
             match self.jobs.get(&job) {
@@ -349,7 +355,8 @@ impl Model {
             }
         }
         let class = worst?.1;
-        let stretch = self.window.iter().filter(|(_, c, _)| *c == class).map(|(id, ..)| id.time_ms() / 512).min()?;
+        let stretch =
+            self.window.iter().filter(|(_, c, _)| *c == class).map(|(id, ..)| id.time_ms() / 512).min()?;
         ((stretch + 1) * 512 <= self.now_ms).then_some((stretch, class))
     }
 
@@ -523,8 +530,8 @@ impl Model {
                 if account.overdraft < 0 || account.ceiling < 0 {
                     return Err(Code::AmountInvalid);
                 }
-                let below = account.overdraft != UNLIMITED
-                    && self.free(c.debit) + (account.overdraft as i128) < 0;
+                let below =
+                    account.overdraft != UNLIMITED && self.free(c.debit) + (account.overdraft as i128) < 0;
                 if below || self.balance(c.debit) > account.ceiling as i128 {
                     return Err(Code::LimitBelowUse);
                 }

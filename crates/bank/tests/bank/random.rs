@@ -27,7 +27,13 @@ impl Pair {
         Pair { teller: Teller::new(), model: Model::new(), sent: Vec::new() }
     }
 
-    pub fn send(&mut self, context: &Context, sent: &[Sent], quarantined: bool, malformed: bool) -> Vec<Reply> {
+    pub fn send(
+        &mut self,
+        context: &Context,
+        sent: &[Sent],
+        quarantined: bool,
+        malformed: bool,
+    ) -> Vec<Reply> {
         self.model.now_ms = self.teller.now_ms;
         let expected = self.model.send(context, sent, quarantined, malformed);
         let before = self.teller.journal.next();
@@ -72,13 +78,8 @@ impl Pair {
         for (id, hold) in ledger.holds().iter() {
             let expected = &model.holds[id];
             let found = (hold.debit, hold.credit, hold.remaining, hold.expires_ms, hold.position);
-            let wanted = (
-                expected.debit,
-                expected.credit,
-                expected.remaining,
-                expected.expires_ms,
-                expected.position,
-            );
+            let wanted =
+                (expected.debit, expected.credit, expected.remaining, expected.expires_ms, expected.position);
             assert_eq!(found, wanted, "hold {id}");
             assert_eq!((hold.currency, hold.kind), (expected.currency, expected.kind), "hold {id}");
         }
@@ -152,23 +153,76 @@ type Back = usize;
 
 #[derive(Clone, Debug)]
 enum Act {
-    Post { way: usize, amount: Amount, currency: u16 },
-    PostAny { kind: u16, debit: u64, credit: u64, amount: Amount },
-    Hold { way: usize, amount: Amount, ends: Ends },
+    Post {
+        way: usize,
+        amount: Amount,
+        currency: u16,
+    },
+    PostAny {
+        kind: u16,
+        debit: u64,
+        credit: u64,
+        amount: Amount,
+    },
+    Hold {
+        way: usize,
+        amount: Amount,
+        ends: Ends,
+    },
     /// `part` in quarters of what remains, and `more` on top.
-    PostHold { hold: Back, part: i64, more: i64, release: bool },
-    VoidHold { hold: Back },
-    Expire { n: i64 },
-    Reverse { entry: Back, beside: u64, amount: i64, part: i64 },
-    ReverseEnd { ahead: u64 },
-    Open { number: u64, class: u16, currency: u16, overdraft: i64, ceiling: i64 },
+    PostHold {
+        hold: Back,
+        part: i64,
+        more: i64,
+        release: bool,
+    },
+    VoidHold {
+        hold: Back,
+    },
+    Expire {
+        n: i64,
+    },
+    Reverse {
+        entry: Back,
+        beside: u64,
+        amount: i64,
+        part: i64,
+    },
+    ReverseEnd {
+        ahead: u64,
+    },
+    Open {
+        number: u64,
+        class: u16,
+        currency: u16,
+        overdraft: i64,
+        ceiling: i64,
+    },
     /// Limits in relation to what is used of them.
-    Change { number: u64, overdraft: Option<i64>, ceiling: Option<i64>, status: Option<u8>, to_use: bool },
-    Close { number: u64 },
-    Date { days: i32 },
-    Rules { rules: u32 },
-    Record { kind: u16, key: u64, length: usize },
-    EndJob { job: usize },
+    Change {
+        number: u64,
+        overdraft: Option<i64>,
+        ceiling: Option<i64>,
+        status: Option<u8>,
+        to_use: bool,
+    },
+    Close {
+        number: u64,
+    },
+    Date {
+        days: i32,
+    },
+    Rules {
+        rules: u32,
+    },
+    Record {
+        kind: u16,
+        key: u64,
+        length: usize,
+    },
+    EndJob {
+        job: usize,
+    },
     Found,
 }
 
@@ -195,11 +249,27 @@ enum Change {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Do { act: Act, way: Way, id_ms: i64 },
-    Bundle { acts: Vec<Act>, way: Way, one_id: bool, id_ms: i64 },
+    Do {
+        act: Act,
+        way: Way,
+        id_ms: i64,
+    },
+    Bundle {
+        acts: Vec<Act>,
+        way: Way,
+        one_id: bool,
+        id_ms: i64,
+    },
     /// Something sent earlier, counted back.
-    Again { back: usize, change: Change, class: u8 },
-    Malformed { act: Act, how: usize },
+    Again {
+        back: usize,
+        change: Change,
+        class: u8,
+    },
+    Malformed {
+        act: Act,
+        how: usize,
+    },
     Time(u64),
     /// To the end of a hold, and this much beside.
     TimeToEnd(Back, i64),
@@ -656,5 +726,8 @@ fn the_flows_reach_every_outcome() {
         Code::ALL.iter().filter(|c| !reached.contains_key(c) && !elsewhere.contains(c)).collect();
     assert!(missing.is_empty(), "never reached: {missing:?}; reached: {reached:?}");
     let done = reached[&Code::Done];
-    assert!(done * 6 > decided && repeated * 30 > decided, "{done} done, {repeated} repeated of {decided}: {reached:?}");
+    assert!(
+        done * 6 > decided && repeated * 30 > decided,
+        "{done} done, {repeated} repeated of {decided}: {reached:?}"
+    );
 }

@@ -8,11 +8,9 @@ use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Status};
 /// A bank with a customer (1), whose overdraft is given, cash (9), and a window of this many ids.
 fn bank(capacity: u32, overdraft: i64) -> Teller {
     let mut teller = Teller::founded(capacity, 2);
-    for (number, class, overdraft) in [
-        (1, Class::CustomerDeposit, overdraft),
-        (2, Class::CustomerDeposit, 0),
-        (9, Class::Cash, UNLIMITED),
-    ] {
+    for (number, class, overdraft) in
+        [(1, Class::CustomerDeposit, overdraft), (2, Class::CustomerDeposit, 0), (9, Class::Cash, UNLIMITED)]
+    {
         teller.now_ms += 1000;
         let id = teller.id();
         assert_eq!(teller.ask(command::open(id, number, class, KRW, 0, overdraft)).code, Code::Done);

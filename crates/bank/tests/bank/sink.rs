@@ -243,8 +243,12 @@ impl Teller {
         let mut journal = Memory::default();
         for group in &self.groups {
             bank.begin(group.time_ms);
-            let entries: Vec<&[u8]> =
-                self.journal.entries(group.first).take_while(|(at, _)| *at < group.end).map(|e| e.1).collect();
+            let entries: Vec<&[u8]> = self
+                .journal
+                .entries(group.first)
+                .take_while(|(at, _)| *at < group.end)
+                .map(|e| e.1)
+                .collect();
             let again = match how {
                 Replay::Decide => true,
                 Replay::Fold => false,
