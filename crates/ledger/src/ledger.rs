@@ -158,9 +158,9 @@ impl Ledger {
                 return Err(Code::HoldExists);
             }
             self.judge_debit(&way, m)?;
-            self.judge_credit(&way)?;
             let held = self.accounts.get(way.debit).held;
             held.checked_add(way.amount).ok_or(Code::AmountOverflow)?;
+            self.judge_credit(&way)?;
             if self.holds.len() >= HOLDS_MAX {
                 return Err(Code::StateFull);
             }
