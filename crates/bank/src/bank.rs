@@ -278,30 +278,37 @@ impl Bank {
         };
         let (position, place) = sink.entry(units);
         let mut released = Vec::new();
-        let (code, outcome) = match op {
-            Op::Post | Op::Hold | Op::PostHold | Op::VoidHold | Op::Reverse => {
-                self.ledger.execute(op, command, evidence.as_ref(), &self.moment, position, verdict)
-            }
-            _ => {
-                let mut outcome = Outcome::default();
-                let done = self.manage(op, command, position, verdict, &mut outcome, &mut released);
-                let code = done.err().unwrap_or(Code::Done);
-                outcome.booking_date = self.moment.date;
-                (code, outcome)
-            }
-        };
-        assert!(code.uses_id(), "{code} leaves no entry and must be found before the entry is begun");
-        if op == Op::KeepRecord {
+        let (mut debit_balance, mut credit_balance) = (0, 0);
+        let code = if op == Op::KeepRecord {
+            let done = self.manage(op, command, position, verdict, &mut Outcome::default(), &mut released);
+            let code = done.err().unwrap_or(Code::Done);
             place[..bytes.len()].copy_from_slice(bytes);
             place[5] = units as u8;
             place[6..8].copy_from_slice(&(code as u16).to_le_bytes());
+            code
         } else {
             let entry = Posting::mut_from_bytes(place).expect("an entry's place is as long and aligned");
             entry.command = *command;
             entry.command.header.entry_units = ENTRY_UNITS as u8;
+            let outcome = &mut entry.outcome;
+            let code = match op {
+                Op::Post | Op::Hold | Op::PostHold | Op::VoidHold | Op::Reverse => {
+                    let moment = &self.moment;
+                    self.ledger.execute(op, command, evidence.as_ref(), moment, position, verdict, outcome)
+                }
+                _ => {
+                    let done = self.manage(op, command, position, verdict, outcome, &mut released);
+                    outcome.booking_date = self.moment.date;
+                    done.err().unwrap_or(Code::Done)
+                }
+            };
+            if outcome.debit.account != 0 {
+                (debit_balance, credit_balance) = (outcome.debit.balance, outcome.credit.balance);
+            }
             entry.command.header.code = code as u16;
-            entry.outcome = outcome;
-        }
+            code
+        };
+        assert!(code.uses_id(), "{code} leaves no entry and must be found before the entry is begun");
         for (hold, mut outcome) in released {
             outcome.booking_date = self.moment.date;
             let (_, place) = sink.entry(ENTRY_UNITS);
@@ -312,14 +319,7 @@ impl Bank {
             place.copy_from_slice(Posting { command, outcome }.as_bytes());
         }
         self.keep_id(context, command.id, position);
-        let booked = outcome.debit.account != 0;
-        Reply {
-            code,
-            again: false,
-            position,
-            debit_balance: if booked { outcome.debit.balance } else { 0 },
-            credit_balance: if booked { outcome.credit.balance } else { 0 },
-        }
+        Reply { code, again: false, position, debit_balance, credit_balance }
     }
 
     /// Remembers that this command was decided: in the window, or as the item of its job.
@@ -503,8 +503,10 @@ impl Bank {
             // Found again by a later part that names this one.
             place[..bytes.len()].copy_from_slice(bytes);
             place[5] = ENTRY_UNITS as u8;
-            let (code, _) =
-                self.ledger.execute(*op, command, evidence.as_ref(), &self.moment, position, Verdict::Open);
+            let (moment, mut outcome) = (&self.moment, Outcome::default());
+            let evidence = evidence.as_ref();
+            let code =
+                self.ledger.execute(*op, command, evidence, moment, position, Verdict::Open, &mut outcome);
             if code != Code::Done {
                 failed = Some((i, code));
                 break;

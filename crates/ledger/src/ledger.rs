@@ -45,6 +45,9 @@ pub struct Ledger {
     undo: Option<Vec<Undo>>,
 }
 
+/// Accounts whose memory is asked for before the digest comes to them.
+const DIGEST_AHEAD: usize = 12;
+
 /// A movement that is fully known: between which slots, how much.
 #[derive(Clone, Copy)]
 struct Move {
@@ -97,7 +100,8 @@ impl Ledger {
     // ── money ────────────────────────────────────────────────────────────────────────────────────
 
     /// Decides a money command whose entry will stand at `position` and carries it out when done.
-    /// `evidence` is the entry that a reversal names.
+    /// `evidence` is the entry that a reversal names; `outcome`, all zero, is where the outcome is written:
+    /// the entry's own place in the record.
     #[inline]
     pub fn execute(
         &mut self,
@@ -107,25 +111,29 @@ impl Ledger {
         moment: &Moment,
         position: u64,
         verdict: Verdict,
-    ) -> (Code, Outcome) {
+        outcome: &mut Outcome,
+    ) -> Code {
         let decided = match op {
-            Op::Post => self.post(command, moment, position, verdict),
-            Op::Hold => self.hold(command, moment, position, verdict),
-            Op::PostHold => self.post_hold(command, moment, position, verdict),
-            Op::VoidHold => self.void_hold(command, moment, verdict),
-            Op::Reverse => self.reverse(command, evidence, moment, position, verdict),
+            Op::Post => self.post(command, moment, position, verdict, outcome),
+            Op::Hold => self.hold(command, moment, position, verdict, outcome),
+            Op::PostHold => self.post_hold(command, moment, position, verdict, outcome),
+            Op::VoidHold => self.void_hold(command, moment, verdict, outcome),
+            Op::Reverse => self.reverse(command, evidence, moment, position, verdict, outcome),
             _ => Err(Code::Malformed),
         };
-        match decided {
-            Ok(mut outcome) => {
-                outcome.booking_date = moment.date;
-                (Code::Done, outcome)
-            }
-            Err(code) => (code, Outcome { booking_date: moment.date, ..Outcome::default() }),
-        }
+        outcome.booking_date = moment.date;
+        decided.err().unwrap_or(Code::Done)
     }
 
-    fn post(&mut self, c: &Command, m: &Moment, position: u64, v: Verdict) -> Result<Outcome, Code> {
+    #[inline]
+    fn post(
+        &mut self,
+        c: &Command,
+        m: &Moment,
+        position: u64,
+        v: Verdict,
+        outcome: &mut Outcome,
+    ) -> Result<(), Code> {
         let way = match v {
             Verdict::Given(Code::Done) => self.resolve(c)?,
             Verdict::Given(code) => return Err(code),
@@ -137,10 +145,18 @@ impl Ledger {
                 way
             }
         };
-        Ok(self.book(way, position))
+        self.book(way, position, outcome);
+        Ok(())
     }
 
-    fn hold(&mut self, c: &Command, m: &Moment, position: u64, v: Verdict) -> Result<Outcome, Code> {
+    fn hold(
+        &mut self,
+        c: &Command,
+        m: &Moment,
+        position: u64,
+        v: Verdict,
+        outcome: &mut Outcome,
+    ) -> Result<(), Code> {
         if let Verdict::Given(code) = v
             && code != Code::Done
         {
@@ -179,19 +195,27 @@ impl Ledger {
         let account = self.accounts.get_mut(way.debit);
         account.held += way.amount;
         account.holds += 1;
-        Ok(Outcome {
+        *outcome = Outcome {
             kind: way.kind,
             currency: way.currency,
             amount: way.amount,
             remaining: way.amount,
             evidence: position,
             ..Outcome::default()
-        })
+        };
+        Ok(())
     }
 
     /// Posting a hold asks neither for the limit (the money was reserved) nor for a debit block (the
     /// reservation came first); it does ask whether the credit side still takes credits.
-    fn post_hold(&mut self, c: &Command, m: &Moment, position: u64, v: Verdict) -> Result<Outcome, Code> {
+    fn post_hold(
+        &mut self,
+        c: &Command,
+        m: &Moment,
+        position: u64,
+        v: Verdict,
+        outcome: &mut Outcome,
+    ) -> Result<(), Code> {
         if let Verdict::Given(code) = v
             && code != Code::Done
         {
@@ -218,13 +242,13 @@ impl Ledger {
         let left = hold.remaining - amount;
         let released = if c.header.flags & flags::RELEASE != 0 { left } else { 0 };
         self.reduce_hold(c.target, hold, debit, amount + released);
-        let mut outcome = self.book(way, position);
+        self.book(way, position, outcome);
         outcome.remaining = left - released;
         outcome.evidence = hold.position;
-        Ok(outcome)
+        Ok(())
     }
 
-    fn void_hold(&mut self, c: &Command, m: &Moment, v: Verdict) -> Result<Outcome, Code> {
+    fn void_hold(&mut self, c: &Command, m: &Moment, v: Verdict, outcome: &mut Outcome) -> Result<(), Code> {
         if let Verdict::Given(code) = v
             && code != Code::Done
         {
@@ -234,7 +258,8 @@ impl Ledger {
         if v == Verdict::Open && hold.is_expired(m.time_ms) {
             return Err(Code::HoldExpired);
         }
-        self.release(c.target).ok_or(Code::AccountNotFound)
+        *outcome = self.release(c.target).ok_or(Code::AccountNotFound)?;
+        Ok(())
     }
 
     /// Ends a hold and gives its money back. None when there is no such hold.
@@ -258,7 +283,8 @@ impl Ledger {
         m: &Moment,
         position: u64,
         v: Verdict,
-    ) -> Result<Outcome, Code> {
+        outcome: &mut Outcome,
+    ) -> Result<(), Code> {
         if let Verdict::Given(code) = v
             && code != Code::Done
         {
@@ -298,15 +324,15 @@ impl Ledger {
             Reversal { amount: self.reversed.amount(of) + amount, booked: original.outcome.booking_date };
         let was = self.reversed.set(of, Some(done), &mut self.digest);
         self.remember(Undo::Reversed(of, was));
-        let mut outcome = self.book(way, position);
+        self.book(way, position, outcome);
         outcome.remaining = open - amount;
         outcome.evidence = of;
-        Ok(outcome)
+        Ok(())
     }
 
     // ── judging ──────────────────────────────────────────────────────────────────────────────────
 
-    #[inline]
+    #[inline(always)]
     fn resolve(&self, c: &Command) -> Result<Move, Code> {
         Ok(Move {
             debit: self.accounts.find(c.debit).ok_or(Code::AccountNotFound)?,
@@ -317,7 +343,7 @@ impl Ledger {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn judge_path(&self, way: &Move) -> Result<(), Code> {
         let (debit, credit) = (self.accounts.get(way.debit), self.accounts.get(way.credit));
         if way.amount <= 0 {
@@ -336,7 +362,7 @@ impl Ledger {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn judge_debit(&self, way: &Move, m: &Moment) -> Result<(), Code> {
         let account = self.accounts.get(way.debit);
         if account.status.0 != 0 {
@@ -353,7 +379,7 @@ impl Ledger {
         self.judge_overflow(way)
     }
 
-    #[inline]
+    #[inline(always)]
     fn judge_credit(&self, way: &Move) -> Result<(), Code> {
         let account = self.accounts.get(way.credit);
         if account.status.0 != 0 {
@@ -371,7 +397,7 @@ impl Ledger {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn judge_overflow(&self, way: &Move) -> Result<(), Code> {
         let account = self.accounts.get(way.debit);
         account.balance.checked_sub(way.amount).ok_or(Code::AmountOverflow)?;
@@ -380,25 +406,25 @@ impl Ledger {
 
     // ── carrying out ─────────────────────────────────────────────────────────────────────────────
 
-    #[inline]
-    fn book(&mut self, way: Move, position: u64) -> Outcome {
-        Outcome {
-            kind: way.kind,
-            currency: way.currency,
-            amount: way.amount,
-            debit: self.book_leg(way.debit, -way.amount, position),
-            credit: self.book_leg(way.credit, way.amount, position),
-            ..Outcome::default()
-        }
+    #[inline(always)]
+    fn book(&mut self, way: Move, position: u64, outcome: &mut Outcome) {
+        outcome.kind = way.kind;
+        outcome.currency = way.currency;
+        outcome.amount = way.amount;
+        outcome.debit = self.book_leg(way.debit, -way.amount, position);
+        outcome.credit = self.book_leg(way.credit, way.amount, position);
     }
 
-    #[inline]
+    #[inline(always)]
     fn book_leg(&mut self, slot: u32, change: i64, position: u64) -> Leg {
         self.touch(slot);
         let account = self.accounts.get_mut(slot);
-        account.balance = account.balance.checked_add(change).expect("judged, or recorded by a judge");
+        // Read once: reading back what was just stored, together with its neighbour, waits for the store.
+        let number = account.number;
+        let balance = account.balance.checked_add(change).expect("judged, or recorded by a judge");
+        account.balance = balance;
         let (previous, jump) = account.roots.push(position, slot, &mut self.far);
-        Leg { account: account.number, balance: account.balance, previous, jump }
+        Leg { account: number, balance, previous, jump }
     }
 
     fn set_hold(&mut self, id: Id, hold: Option<Hold>) {
@@ -535,7 +561,10 @@ impl Ledger {
     /// Takes the digest over all objects, as they are now.
     pub fn digest(&mut self) -> Digest {
         let touched = std::mem::take(&mut self.touched);
-        for &slot in &touched {
+        for (i, &slot) in touched.iter().enumerate() {
+            if let Some(&ahead) = touched.get(i + DIGEST_AHEAD) {
+                self.accounts.prefetch_slot(ahead);
+            }
             let account = self.accounts.get(slot);
             self.digest.add(Object::Account, &words(account));
         }
@@ -568,7 +597,7 @@ impl Ledger {
         digest
     }
 
-    #[inline]
+    #[inline(always)]
     fn touch(&mut self, slot: u32) {
         if self.undo.is_some() {
             let was = Box::new(*self.accounts.get(slot));
@@ -581,7 +610,7 @@ impl Ledger {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn mark(&mut self, slot: u32) {
         let account = self.accounts.get(slot);
         if account.touched != self.batch {
