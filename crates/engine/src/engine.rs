@@ -138,7 +138,11 @@ impl<M: Machine> Engine<M> {
         if let Some(suspect) = suspect {
             quarantined = core.try_alone(&suspect).unwrap_or(false);
         }
-        let core = spawn("pabal-core", move || core.run());
+        let left = Left(queue.clone());
+        let core = spawn("pabal-core", move || {
+            let _left = left;
+            core.run()
+        });
         let engine = Engine { queue, durable, dir, core: Some(core), writer: Some(writer) };
         Ok((engine, Recovery { journal: recovered, commands, tried_alone, quarantined }))
     }
@@ -216,6 +220,15 @@ impl<M: Machine> Drop for Engine<M> {
             self.queue.stop();
             let _ = self.finish();
         }
+    }
+}
+
+/// Empties the lanes when the core has ended, however it did: nobody would take from them any more.
+struct Left<T>(Arc<Queue<T>>);
+
+impl<T> Drop for Left<T> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
