@@ -48,6 +48,16 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A follower has seen records that are not in this journal.
+    #[error(
+        "record {sequence} cannot be followed: the journal ends with record {last}; begin from the first"
+    )]
+    Ahead {
+        /// The record from which it wants to follow.
+        sequence: u64,
+        /// The last durable one.
+        last: u64,
+    },
     /// The core stopped on a broken invariant; what it said is on standard error.
     #[error("the core stopped on a broken invariant")]
     Core,
@@ -184,8 +194,23 @@ impl<M: Machine> Engine<M> {
 
     /// Follows the journal from its first record on.
     pub fn follow(&self) -> Result<Follower, Error> {
+        self.follow_from(1)
+    }
+
+    /// Follows the journal from the record of this sequence on: for a follower that keeps how far it has come.
+    /// The record may be the next one to come. One beyond that is refused: whoever asks for it has seen records
+    /// that this journal does not have.
+    pub fn follow_from(&self, sequence: u64) -> Result<Follower, Error> {
         let reader = Reader::open(&self.dir)?;
-        Ok(Follower { reader, durable: self.durable.clone(), next_block: 1, next_sequence: 1 })
+        let next_sequence = sequence.max(1);
+        // Asked before the block is, so that the record before lies before the block.
+        let last = self.durable.sequence();
+        let next_block = match next_sequence - 1 {
+            0 => 1,
+            before if before > last => return Err(Error::Ahead { sequence, last }),
+            before => reader.end_of(before, self.durable.next_block())?,
+        };
+        Ok(Follower { reader, durable: self.durable.clone(), next_block, next_sequence })
     }
 
     /// Executes what waits, confirms the last record, and ends. Gives the machine back.

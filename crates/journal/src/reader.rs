@@ -118,6 +118,43 @@ impl Reader {
         Ok((start + head.blocks as u64, sequence))
     }
 
+    /// The block after the record of this sequence, for [`Reader::record_after`]. `end` is the block after a
+    /// durable record, this one or a later one. Reads one block of each of a few segments, then one of each
+    /// record that is before it in its segment.
+    pub fn end_of(&self, sequence: u64, end: u64) -> Result<u64, Error> {
+        // The last segment whose first record is not after it; every one up to `end` has a first record.
+        let (mut low, mut high) = (0, self.layout.segment_of(end - 1));
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if self.head(self.layout.first_of(middle))?.sequence <= sequence {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        let mut block = self.layout.first_of(low);
+        loop {
+            let head = self.head(block)?;
+            block += head.blocks as u64;
+            if head.sequence == sequence {
+                return Ok(block);
+            }
+        }
+    }
+
+    /// The header of the block at which a record begins. Anything else is an error.
+    fn head(&self, block: u64) -> Result<BlockHeader, Error> {
+        let mut bytes = vec![0; BLOCK];
+        self.read(block, &mut bytes)?;
+        let head = BlockHeader::of(&bytes);
+        let begins = is_sound(&bytes) && head.kind == KIND_RECORD && head.index == 0 && head.number == block;
+        begins.then_some(head).ok_or_else(|| Error::Rotten {
+            file: segment::path(&self.dir, self.layout.segment_of(block)),
+            offset: self.layout.offset_of(block),
+            what: "not the beginning of a record",
+        })
+    }
+
     fn read(&self, block: u64, into: &mut [u8]) -> Result<(), Error> {
         let segment = self.layout.segment_of(block);
         let offset = self.layout.offset_of(block);
