@@ -1,7 +1,10 @@
 //! Tests of the engine, on a toy state machine whose commands can be held, repeated and made to crash.
 
 mod durable;
+mod follow;
 mod gate;
 mod lanes;
 mod setup;
+mod stop;
+mod time;
 mod toy;
