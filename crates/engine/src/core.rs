@@ -40,6 +40,8 @@ pub(crate) struct Core<M: Machine> {
     pub next_block: u64,
     /// Records handed to the writer and not seen back.
     pub outstanding: usize,
+    /// Blocks of a record at most; no request alone takes more.
+    pub blocks_max: u32,
     /// Whether the last record was a batch, which a closing record should confirm.
     pub unconfirmed: bool,
     pub last_ms: u64,
@@ -71,35 +73,33 @@ impl<M: Machine> Core<M> {
         }
     }
 
-    /// Executes these together and hands over their record and answers. Where time is carried, requests of
-    /// different times do not share a batch.
+    /// Executes these together and hands over their record and answers. What one record may not have the
+    /// room for, and where time is carried requests of different times, do not share a record.
     fn batch(&mut self, asks: Vec<Ask<M>>) -> Result<(), WriterGone> {
         let mut together: Vec<Ask<M>> = Vec::with_capacity(asks.len());
-        let mut carried = None;
+        let (mut carried, mut room) = (None, Room::default());
         for ask in asks {
-            if let (Ask::Execute(request, ..), Time::Carried { .. }) = (&ask, &self.time) {
-                let its = request.header.time_ms;
-                if carried.replace(its).is_some_and(|before| before != its) {
-                    let now = std::mem::take(&mut together);
-                    self.execute_all(now)?;
+            if let Ask::Execute(request, its, _) = &ask {
+                let time = matches!(self.time, Time::Carried { .. }).then_some(request.header.time_ms);
+                let fits = room.and(*its).blocks() <= self.blocks_max;
+                if !together.is_empty() && !(fits && carried.is_none_or(|before| Some(before) == time)) {
+                    self.execute_all(std::mem::take(&mut together), room)?;
+                    room = Room::default();
                 }
+                room = room.and(*its);
+                carried = time;
             }
             together.push(ask);
         }
-        self.execute_all(together)
+        self.execute_all(together, room)
     }
 
-    fn execute_all(&mut self, asks: Vec<Ask<M>>) -> Result<(), WriterGone> {
+    /// Executes these, which take this room, in one record.
+    fn execute_all(&mut self, asks: Vec<Ask<M>>, room: Room) -> Result<(), WriterGone> {
         let carried = asks.iter().find_map(|ask| match ask {
             Ask::Execute(request, ..) => Some(request.header.time_ms),
             Ask::Query(..) => None,
         });
-        let mut room = Room::default();
-        for ask in &asks {
-            if let Ask::Execute(_, its, _) = ask {
-                room = room.and(*its);
-            }
-        }
         let mut buffer = self.begin(carried.unwrap_or(0), room.blocks())?;
         let mut releases = Vec::with_capacity(asks.len());
         for ask in asks {

@@ -5,15 +5,18 @@ use crate::follow::Follower;
 use crate::machine::Machine;
 use crate::queue::{Queue, Waiting};
 use crate::replay::Replay;
-use crate::request::{BULK_COMMANDS_MAX, BYTES_MAX, COMMANDS_MAX, Refusal, Request, Response, Ticket};
+use crate::request::{
+    BULK_BLOCKS_MAX, BULK_COMMANDS_MAX, BYTES_MAX, COMMANDS_MAX, RECORD_BLOCKS_MAX, Refusal, Request,
+    Response, Ticket,
+};
 use crate::ring::Ring;
 use crate::room::Room;
 use crate::time::{Time, TimeGap, TimeSource};
 use crate::writer;
 use pabal_journal::{Durable, Journal, JournalConfig, Reader, RecordBuffer, Recovered};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Folder of the journal, in the data folder.
@@ -79,6 +82,9 @@ pub struct Recovery {
 /// A running engine.
 pub struct Engine<M: Machine> {
     queue: Arc<Queue<Ask<M>>>,
+    /// Blocks of a record at most.
+    blocks_max: u32,
+    ended: Arc<Ended>,
     durable: Arc<Durable>,
     dir: PathBuf,
     core: Option<JoinHandle<Result<(M, Ring), WriterGone>>>,
@@ -119,6 +125,7 @@ impl<M: Machine> Engine<M> {
         let ring_error = |source| Error::Ring { path: data.join(crate::ring::FILE), source };
         let (ring, suspect) = Ring::open(data).map_err(ring_error)?;
         let durable = journal.durable();
+        let blocks_max = RECORD_BLOCKS_MAX.min((journal.layout().segment_blocks - 1) as u32);
         let queue = Arc::new(Queue::new());
         let (work, works) = sync_channel(1);
         let (spent_to, spent) = channel();
@@ -135,6 +142,7 @@ impl<M: Machine> Engine<M> {
             buffers: (0..BUFFERS).map(|_| RecordBuffer::new()).collect(),
             next_block: journal.next_block(),
             outstanding: 0,
+            blocks_max,
             unconfirmed: recovered.last.is_some_and(|l| l.kind == pabal_journal::RecordKind::Batch as u16),
             last_ms,
         };
@@ -148,12 +156,14 @@ impl<M: Machine> Engine<M> {
         if let Some(suspect) = suspect {
             quarantined = core.try_alone(&suspect).unwrap_or(false);
         }
-        let left = Left(queue.clone());
+        let ended = Arc::new(Ended::default());
+        let left = Left { queue: queue.clone(), ended: ended.clone() };
         let core = spawn("pabal-core", move || {
             let _left = left;
             core.run()
         });
-        let engine = Engine { queue, durable, dir, core: Some(core), writer: Some(writer) };
+        let engine =
+            Engine { queue, blocks_max, ended, durable, dir, core: Some(core), writer: Some(writer) };
         Ok((engine, Recovery { journal: recovered, commands, tried_alone, quarantined }))
     }
 
@@ -166,9 +176,13 @@ impl<M: Machine> Engine<M> {
             let replies = vec![M::refused(refusal); commands];
             let _ = to.send(Response { sequence: self.durable.sequence(), replies });
         };
-        let most = if bulk { BULK_COMMANDS_MAX } else { COMMANDS_MAX };
+        let (most, blocks) = match bulk {
+            true => (BULK_COMMANDS_MAX, self.blocks_max.min(BULK_BLOCKS_MAX)),
+            false => (COMMANDS_MAX, self.blocks_max),
+        };
         let bounded = commands > 0 && commands <= most && weight <= BYTES_MAX;
-        let Some(room) = bounded.then(|| Room::of::<M>(&request.commands)).flatten() else {
+        let room = if bounded { Room::of::<M>(&request.commands) } else { None };
+        let Some(room) = room.filter(|room| room.blocks() <= blocks) else {
             refuse(Refusal::Malformed);
             return Ticket(answer);
         };
@@ -190,6 +204,12 @@ impl<M: Machine> Engine<M> {
     /// The acknowledged point.
     pub fn durable(&self) -> Arc<Durable> {
         self.durable.clone()
+    }
+
+    /// Calls this, once, when the core has ended: in order, on a failed write or on a broken invariant. A process
+    /// that did not ask it to stop must end then; [`Engine::stop`] says why.
+    pub fn when_ended(&self, heard: impl FnOnce() + Send + 'static) {
+        self.ended.when(Box::new(heard));
     }
 
     /// Follows the journal from its first record on.
@@ -248,12 +268,42 @@ impl<M: Machine> Drop for Engine<M> {
     }
 }
 
-/// Empties the lanes when the core has ended, however it did: nobody would take from them any more.
-struct Left<T>(Arc<Queue<T>>);
+/// Empties the lanes when the core has ended, however it did: nobody would take from them any more. Then says
+/// so to whoever wants to know.
+struct Left<T> {
+    queue: Arc<Queue<T>>,
+    ended: Arc<Ended>,
+}
 
 impl<T> Drop for Left<T> {
     fn drop(&mut self) {
-        self.0.abandon();
+        self.queue.abandon();
+        self.ended.tell();
+    }
+}
+
+type Heard = Box<dyn FnOnce() + Send>;
+
+/// Who wants to hear that the core has ended.
+#[derive(Default)]
+struct Ended(Mutex<(bool, Vec<Heard>)>);
+
+impl Ended {
+    fn tell(&self) {
+        let mut ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.0 = true;
+        let waiting = std::mem::take(&mut ended.1);
+        drop(ended);
+        waiting.into_iter().for_each(|heard| heard());
+    }
+
+    fn when(&self, heard: Heard) {
+        let mut ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ended.0 {
+            return ended.1.push(heard);
+        }
+        drop(ended);
+        heard();
     }
 }
 

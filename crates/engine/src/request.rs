@@ -11,6 +11,11 @@ pub const COMMANDS_MAX: usize = 8190;
 pub const BYTES_MAX: usize = 1 << 20;
 /// Commands in one bulk request at most: the one small batch that bulk may add to an online request's wait.
 pub const BULK_COMMANDS_MAX: usize = 512;
+/// Blocks of one record at most, 4 MiB; less where a segment is shorter. A request that may take more is refused,
+/// requests that together may take more get records of their own.
+pub const RECORD_BLOCKS_MAX: u32 = 1024;
+/// Blocks of the record of one bulk request at most, 512 KiB.
+pub const BULK_BLOCKS_MAX: u32 = 128;
 /// Marks the header of a request among the entries of a record.
 pub const REQUEST_OP: u16 = 0x7fff;
 
@@ -197,7 +202,7 @@ pub enum Refusal {
     Overloaded,
     /// The deadline passed.
     DeadlinePassed,
-    /// Not commands, or too many.
+    /// Not commands, too many, or more than a record takes.
     Malformed,
 }
 

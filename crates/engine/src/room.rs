@@ -23,7 +23,7 @@ impl Room {
         let mut count = 0;
         for command in &mut walk {
             let units = M::units_max(command);
-            room.units += units;
+            room.units = room.units.saturating_add(units);
             // More than a block is several entries of the usual length.
             room.longest = room.longest.max(if units > ENTRY_UNITS_MAX { 3 } else { units });
             count += 1;
@@ -33,17 +33,17 @@ impl Room {
 
     /// What both take.
     pub fn and(self, other: Room) -> Room {
-        Room { units: self.units + other.units, longest: self.longest.max(other.longest) }
+        Room { units: self.units.saturating_add(other.units), longest: self.longest.max(other.longest) }
     }
 
     /// The blocks of a record.
     pub fn blocks(self) -> u32 {
-        let units = self.units + 2; // the record's header
+        let units = self.units.saturating_add(2); // the record's header
         let blocks = if self.longest <= 32 {
             units.div_ceil(UNITS - self.longest.max(1))
         } else {
-            1 + 2 * units.div_ceil(ENTRY_UNITS_MAX)
+            1 + (units / ENTRY_UNITS_MAX + 1) * 2
         };
-        blocks as u32
+        u32::try_from(blocks).unwrap_or(u32::MAX)
     }
 }

@@ -4,6 +4,7 @@ mod durable;
 mod follow;
 mod gate;
 mod lanes;
+mod room;
 mod setup;
 mod stop;
 mod time;

@@ -2,7 +2,7 @@
 
 use crate::ids;
 use crate::machine::BankMachine;
-use anyhow::{Context as _, bail};
+use anyhow::{bail, ensure};
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Command, Kind};
@@ -62,8 +62,12 @@ pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
     ] {
         println!("  {line}");
     }
-    signals.forever().next().context("a signal")?;
+    // A signal, or the end of the core, which closes the waiting for one.
+    let waiting = signals.handle();
+    engine.when_ended(move || waiting.close());
+    let told = signals.forever().next().is_some();
     engine.stop()?;
+    ensure!(told, "the core ended by itself");
     println!("Closed in order; everything is in the journal.");
     Ok(())
 }

@@ -22,6 +22,7 @@ use books::{Books, Row};
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Posting};
+use pabal_engine::request::BULK_COMMANDS_MAX;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, TimeSource};
 use pabal_journal::JournalConfig;
 use serde_json::{Value, json};
@@ -37,6 +38,9 @@ const OWN: u64 = 9_000_000_000_000_000;
 const DAY_MS: u64 = 86_400_000;
 /// Requests on their way at a time; the bulk lane holds 64.
 const IN_FLIGHT: usize = 32;
+
+/// Bytes of commands in a request, give or take one: kept records are long, and a bulk record is bounded.
+const REQUEST_BYTES: usize = 64 * 1024;
 
 /// Imports the folder into a data folder. Gives the figures, and whether every row matched.
 pub fn import(dir: &Path, data: &Path, progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<(Value, bool)> {
@@ -201,7 +205,11 @@ fn post(books: &Books, job: Id, data: &Path, progress: &mut dyn FnMut(u64, u64))
             (header.attempt, header.item) = ([job.high, job.low], at as u64);
             header.time_ms = date as u64 * DAY_MS;
             let from = at;
-            while at < items.len() && items[at].date == date && commands.len() < 512 {
+            while at < items.len()
+                && items[at].date == date
+                && commands.len() < BULK_COMMANDS_MAX
+                && commands.as_bytes().len() < REQUEST_BYTES
+            {
                 commands.push(&items[at].command);
                 at += 1;
             }
