@@ -8,7 +8,8 @@ use crate::account::Account;
 
 /// Accounts at most: slots are 32 bits, one value means "none".
 pub const ACCOUNTS_MAX: usize = u32::MAX as usize - 1;
-const SLAB: usize = 4096;
+/// Accounts of a slab: 128 KiB.
+const SLAB: usize = 1024;
 
 /// The accounts of the ledger.
 #[derive(Default)]
@@ -29,6 +30,12 @@ impl Accounts {
     /// How many there are, closed ones included.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Memory that they take, bytes: slabs and index, unused places included.
+    pub fn bytes(&self) -> usize {
+        self.slabs.len() * (SLAB * size_of::<Account>() + size_of::<Box<[Account]>>())
+            + self.index.len() * size_of::<u32>()
     }
 
     /// Whether there are none.

@@ -136,6 +136,9 @@ enum Bench {
         /// Transfers in a request, 1 to 8190.
         #[arg(long, default_value_t = 8190)]
         batch: usize,
+        /// How often; medians are given, each beside the ceiling of the same runs.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
         /// Client and core in one process; the only way so far.
         #[arg(long)]
         in_process: bool,
@@ -211,9 +214,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{report}");
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
-        Some(Command::Bench(Bench::Ledger { accounts, transfers, batch, in_process: _, dir, json })) => {
-            let options = command::bench::Options { accounts, transfers, batch };
-            show(&command::bench::run(options, &dir)?, json);
+        Some(Command::Bench(Bench::Ledger {
+            accounts,
+            transfers,
+            batch,
+            runs,
+            in_process: _,
+            dir,
+            json,
+        })) => {
+            let options = command::bench::Options { accounts, transfers, batch, runs };
+            show(&command::bench::run(options, &dir, &mut |_, _| {})?, json);
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 use pabal_bank::command;
 use pabal_bank::ledger::entry::COMMAND_BYTES;
+use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Id, Kind};
+use pabal_engine::request::BULK_COMMANDS_MAX;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
 use pabal_journal::{Journal, JournalConfig, RecordBuffer, RecordKind, RecordMeta};
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ pub struct Options {
     pub transfers: u64,
     /// Transfers in a request.
     pub batch: usize,
+    /// How often; medians are given.
+    pub runs: usize,
 }
 
 /// Requests on their way at a time.
@@ -34,21 +38,73 @@ const FIRST: u64 = 100_000_000;
 /// Blocks of a segment in the benchmark: 256 MiB, as a busy bank would choose.
 const SEGMENT_BLOCKS: u32 = 64 * 1024;
 
-/// Runs the benchmark in a folder of its own below `parent`, which is deleted after.
-pub fn run(options: Options, parent: &Path) -> anyhow::Result<Value> {
-    if options.accounts < 2 || options.transfers == 0 || !(1..=8190).contains(&options.batch) {
-        bail!("at least 2 accounts, 1 transfer, and batches of 1 to 8190");
+/// What one run gave.
+struct Run {
+    seconds: f64,
+    /// The same bytes with no ledger.
+    ceiling_seconds: f64,
+    /// Of a batch, milliseconds: the median, the 99th percentile, the greatest.
+    batch_ms: [f64; 3],
+    core_cpu_seconds: f64,
+    rss_mib: f64,
+    bytes_an_account: f64,
+    journal_bytes: f64,
+}
+
+/// Runs the benchmark in folders of its own below `parent`, which are deleted after.
+pub fn run(options: Options, parent: &Path, progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<Value> {
+    let Options { accounts, transfers, batch, runs } = options;
+    if accounts < 2 || transfers == 0 || !(1..=8190).contains(&batch) || !(1..=1000).contains(&runs) {
+        bail!("at least 2 accounts and 1 transfer, batches of 1 to 8190, 1 to 1000 runs");
     }
+    let mut all = Vec::with_capacity(runs);
+    for done in 0..runs as u64 {
+        let so_far = done * transfers;
+        all.push(one(options, parent, &mut |n| progress(so_far + n, runs as u64 * transfers))?);
+    }
+    let median = |of: &dyn Fn(&Run) -> f64| {
+        let mut values: Vec<f64> = all.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[(values.len() - 1) / 2].midpoint(values[values.len() / 2])
+    };
+    let per_second = |seconds: f64| (transfers as f64 / seconds).round() as u64;
+    let thousandths = |value: f64| (value * 1000.0).round() / 1000.0;
+    let seconds = median(&|r| r.seconds);
+    Ok(json!({
+        "mode": "in-process",
+        "accounts": accounts,
+        "transfers": transfers,
+        "batch": batch,
+        "runs": runs,
+        "transfers_per_second": per_second(seconds),
+        "ceiling_per_second": per_second(median(&|r| r.ceiling_seconds)),
+        "of_ceiling": thousandths(median(&|r| r.ceiling_seconds / r.seconds)),
+        "batch_ms": {
+            "p50": thousandths(median(&|r| r.batch_ms[0])),
+            "p99": thousandths(median(&|r| r.batch_ms[1])),
+            "max": thousandths(median(&|r| r.batch_ms[2])),
+        },
+        "core_cpu_seconds": thousandths(median(&|r| r.core_cpu_seconds)),
+        "rss_mib": median(&|r| r.rss_mib).round() as u64,
+        "bytes_per_idle_account": median(&|r| r.bytes_an_account).round() as u64,
+        "journal_bytes_per_transfer": thousandths(median(&|r| r.journal_bytes) / transfers as f64),
+        "seconds": thousandths(seconds),
+        "each_run": all.iter().map(|r| json!({
+            "transfers_per_second": per_second(r.seconds),
+            "ceiling_per_second": per_second(r.ceiling_seconds),
+        })).collect::<Vec<_>>(),
+    }))
+}
+
+fn one(options: Options, parent: &Path, progress: &mut dyn FnMut(u64)) -> anyhow::Result<Run> {
     let dir = tempfile::Builder::new().prefix("pabal-bench-").tempdir_in(parent)?;
-    let before_kib = resident_kib();
     let config = EngineConfig {
         journal: JournalConfig { segment_blocks: SEGMENT_BLOCKS, ..JournalConfig::default() },
         journal_id: ids::random(),
         time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms: None },
     };
     let (engine, _) = Engine::start(dir.path(), BankMachine::default(), config, &mut |_| {})?;
-    open_accounts(&engine, options)?;
-    let accounts_kib = resident_kib();
+    open_accounts(&engine, options.accounts)?;
 
     let (mut waiting, mut latency) = (VecDeque::new(), Histogram::<u64>::new(3)?);
     let mut random = ids::random() | 1;
@@ -60,6 +116,7 @@ pub fn run(options: Options, parent: &Path) -> anyhow::Result<Value> {
         if left > 0 && waiting.len() < IN_FLIGHT {
             let n = left.min(options.batch as u64);
             left -= n;
+            progress(options.transfers - left);
             let request = transfers(n as usize, options.accounts, &mut random);
             waiting.push_back((Instant::now(), engine.submit(request)));
             continue;
@@ -72,48 +129,47 @@ pub fn run(options: Options, parent: &Path) -> anyhow::Result<Value> {
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let cpu = core_cpu_seconds() - cpu;
+    let core_cpu_seconds = core_cpu_seconds() - cpu;
     let blocks = engine.durable().next_block() - blocks;
-    let rss = resident_kib();
-    engine.stop()?;
+    let rss_mib = resident_bytes() / (1 << 20) as f64;
+    let bank = engine.stop()?.0;
+    let opened = bank.ledger().accounts();
+    let bytes_an_account = opened.bytes() as f64 / opened.len() as f64;
+    drop(bank);
     let record = (blocks * options.batch as u64).div_ceil(options.transfers).max(1);
-    let ceiling = ceiling(&dir.path().join("ceiling"), blocks, record as usize)?;
-    let per_second = options.transfers as f64 / seconds;
-    Ok(json!({
-        "mode": "in-process",
-        "accounts": options.accounts,
-        "transfers": options.transfers,
-        "batch": options.batch,
-        "transfers_per_second": per_second.round() as u64,
-        "ceiling_per_second": (options.transfers as f64 / ceiling).round() as u64,
-        "of_ceiling": (per_second * ceiling / options.transfers as f64 * 1000.0).round() / 1000.0,
-        "batch_ms": {
-            "p50": latency.value_at_quantile(0.5) as f64 / 1000.0,
-            "p99": latency.value_at_quantile(0.99) as f64 / 1000.0,
-            "max": latency.max() as f64 / 1000.0,
-        },
-        "core_cpu_seconds": (cpu * 1000.0).round() / 1000.0,
-        "rss_mib": rss / 1024,
-        "bytes_per_idle_account": (accounts_kib.saturating_sub(before_kib)) * 1024 / options.accounts,
-        "journal_bytes_per_transfer": (blocks * 4096) as f64 / options.transfers as f64,
-        "seconds": (seconds * 1000.0).round() / 1000.0,
-    }))
+    let milliseconds = |us: u64| us as f64 / 1000.0;
+    Ok(Run {
+        seconds,
+        ceiling_seconds: ceiling(&dir.path().join("ceiling"), blocks, record as usize)?,
+        batch_ms: [latency.value_at_quantile(0.5), latency.value_at_quantile(0.99), latency.max()]
+            .map(milliseconds),
+        core_cpu_seconds,
+        rss_mib,
+        bytes_an_account,
+        journal_bytes: (blocks * 4096) as f64,
+    })
 }
 
-fn open_accounts(engine: &Engine<BankMachine>, options: Options) -> anyhow::Result<()> {
-    let ids = u32::try_from(options.transfers + options.accounts + 1024).unwrap_or(u32::MAX);
-    let found = command::found(ids::fresh(), ids.max(1 << 20), ids::random(), 2, ids::today());
+/// Founds a bank and opens the accounts.
+fn open_accounts(engine: &Engine<BankMachine>, accounts: u64) -> anyhow::Result<()> {
+    let found = command::found(
+        ids::fresh(),
+        CAPACITY_DEFAULT,
+        ids::random(),
+        pabal_bank::RULES_CURRENT,
+        ids::today(),
+    );
     let mut commands = Commands::new();
     commands.push(found.as_bytes());
+    send(engine, RequestHeader::new(Lane::Online, 1), commands)?;
     // Opened as numbered items of a job, as a migration would.
     let job = ids::fresh();
-    send(engine, RequestHeader::new(Lane::Online, 1), commands)?;
     let mut item = 0;
-    while item < options.accounts {
+    while item < accounts {
         let mut commands = Commands::new();
         let mut header = RequestHeader::new(Lane::Bulk, 4);
         (header.attempt, header.item) = ([job.high, job.low], item);
-        for number in item..options.accounts.min(item + 512) {
+        for number in item..accounts.min(item + BULK_COMMANDS_MAX as u64) {
             let unlimited = i64::MAX;
             let id = Id::new(ids::now_ms(), 0, number << 2);
             let open = command::open(id, FIRST + number, Class::CustomerDeposit, WON, number + 1, unlimited);
@@ -179,10 +235,11 @@ fn ceiling(dir: &Path, blocks: u64, record: usize) -> anyhow::Result<f64> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
-fn resident_kib() -> u64 {
+/// Memory of the process that is really there.
+fn resident_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+    line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
 }
 
 /// Processor time of the core's thread so far, seconds.
