@@ -9,6 +9,8 @@
 //! what was done: only the journal does.
 
 use crate::request::{BYTES_MAX, RequestHeader};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -56,6 +58,11 @@ impl Ring {
         let file: File =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         file.set_len(SIZE as u64)?;
+        // Its space is taken now: a page that finds the disk full when it is first written would end the process.
+        match fallocate(&file, FallocateFlags::empty(), 0, SIZE as u64) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
         // SAFETY: a fresh shared mapping of a file of this length; nobody else maps it (the journal's lock
         // is held).
         let map = unsafe {
