@@ -5,6 +5,8 @@ mod dates;
 mod ids;
 mod import;
 mod machine;
+#[cfg(test)]
+mod upgrade;
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
