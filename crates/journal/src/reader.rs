@@ -48,6 +48,34 @@ impl Reader {
         scan(&self.dir, tail, visit)
     }
 
+    /// About where the journal ends: the block after the last written one, found with a few reads. For showing
+    /// how far a scan has come; the scan alone says what is really there.
+    pub fn extent(&self) -> Result<u64, Error> {
+        let blank = |block| {
+            let mut bytes = [0; BLOCK];
+            self.read(block, &mut bytes).map(|()| is_zero(&bytes))
+        };
+        let blocks = self.layout.segment_blocks;
+        for segment in (0..segment::list(&self.dir)?).rev() {
+            let first = self.layout.first_of(segment);
+            if blank(first)? {
+                continue;
+            }
+            // Within a segment what is written comes before what is not.
+            let (mut written, mut free) = (first, (segment + 1) * blocks);
+            while free - written > 1 {
+                let middle = written + (free - written) / 2;
+                if blank(middle)? {
+                    free = middle;
+                } else {
+                    written = middle;
+                }
+            }
+            return Ok(free);
+        }
+        Ok(1)
+    }
+
     /// The entry that begins at this position: one read of one block, checked.
     pub fn entry(&self, position: Position) -> Result<Box<[u8]>, Error> {
         let missing = Error::NoEntry(position.0);

@@ -37,6 +37,8 @@ pub struct Scanned {
     pub cut: Option<Cut>,
     /// Whether the last record is that of an orderly stop.
     pub orderly: bool,
+    /// Whether a writer had the journal open: what it had not confirmed yet was left out.
+    pub writer_lives: bool,
 }
 
 /// Whether the last record is believed.
@@ -75,6 +77,8 @@ pub(crate) struct Scan<'v> {
     sequence: u64,
     hash: [u8; 32],
     last_block: u64,
+    /// The block after it.
+    next_block: u64,
 }
 
 enum At {
@@ -94,19 +98,55 @@ pub(crate) fn scan(dir: &Path, tail: Tail, visit: Visit<'_>) -> Result<Scanned, 
         next_block: 1,
         cut: None,
         orderly: false,
+        writer_lives: tail == Tail::Confirmed,
     };
-    let dir = dir.to_path_buf();
-    let scan =
-        Scan { dir, layout, journal_id, tail, visit, held: None, found, sequence: 0, hash, last_block: 0 };
+    let scan = Scan {
+        dir: dir.to_path_buf(),
+        layout,
+        journal_id,
+        tail,
+        visit,
+        held: None,
+        found,
+        sequence: 0,
+        hash,
+        last_block: 0,
+        next_block: 1,
+    };
     scan.run()
 }
 
 impl Scan<'_> {
     fn run(mut self) -> Result<Scanned, Error> {
         let segments = segment::list(&self.dir)?;
+        // Where an earlier try ended, and something later showed that the writer had gone on from there.
+        let mut passed = None;
+        loop {
+            match self.read(segments) {
+                Ok(()) => break,
+                Err(error @ Error::Rotten { .. }) if self.tail == Tail::Confirmed => {
+                    if passed == Some(self.sequence) {
+                        return Err(error);
+                    }
+                    if !self.has_successor(segments)? {
+                        break; // a living writer is in the middle of its write
+                    }
+                    passed = Some(self.sequence);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.tail == Tail::Whole {
+            self.release()?;
+        }
+        Ok(self.found)
+    }
+
+    /// Reads on from the last record read.
+    fn read(&mut self, segments: u64) -> Result<(), Error> {
         let mut ended = false;
         let mut bytes = Vec::new();
-        for number in 0..segments {
+        for number in self.layout.segment_of(self.next_block)..segments {
             self.load(number, &mut bytes)?;
             if ended {
                 if let Some(block) = bytes[BLOCK..].chunks(BLOCK).position(|b| !is_zero(b)) {
@@ -116,10 +156,30 @@ impl Scan<'_> {
             }
             ended = self.segment(number, &bytes)?;
         }
-        if self.tail == Tail::Whole {
-            self.release()?;
+        Ok(())
+    }
+
+    /// Whether there is a block of a later record than the one that would be read next. Then that one was
+    /// durable before, and reading it now must succeed.
+    fn has_successor(&self, segments: u64) -> Result<bool, Error> {
+        let here = self.layout.segment_of(self.next_block);
+        let mut bytes = Vec::new();
+        for number in here..segments {
+            self.load(number, &mut bytes)?;
+            // The next record itself, found in a later segment, was begun there when this one was full.
+            let least = self.sequence + if number == here { 2 } else { 1 };
+            let later = bytes[BLOCK..].chunks_exact(BLOCK).any(|block| {
+                let h = BlockHeader::of(block);
+                h.kind == KIND_RECORD
+                    && h.journal_id == self.journal_id
+                    && h.sequence >= least
+                    && is_sound(block)
+            });
+            if later {
+                return Ok(true);
+            }
         }
-        Ok(self.found)
+        Ok(false)
     }
 
     fn load(&self, number: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
@@ -127,7 +187,7 @@ impl Scan<'_> {
         let mut file = File::open(&path).map_err(Error::io(&path))?;
         let length = file.metadata().map_err(Error::io(&path))?.len();
         if length != self.layout.bytes() {
-            return Err(Error::Folder { file: path, what: "has not the length of a segment" });
+            return Err(Error::Folder { file: path, what: segment::LENGTH });
         }
         bytes.resize(length as usize, 0);
         file.read_exact(bytes).map_err(Error::io(&path))?;
@@ -137,17 +197,15 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Reads a segment's records. True when the journal ends in it.
+    /// Reads a segment's records, from the last one read on. True when the journal ends in it.
     fn segment(&mut self, number: u64, bytes: &[u8]) -> Result<bool, Error> {
         let blocks = self.layout.segment_blocks as usize;
         let mut at = 1;
+        if self.layout.segment_of(self.next_block) == number {
+            at = at.max((self.next_block % self.layout.segment_blocks) as usize);
+        }
         while at < blocks {
-            let here = match self.look(number, bytes, at) {
-                // A living writer is in the middle of its write.
-                Err(_) if self.tail == Tail::Confirmed => return Ok(true),
-                other => other?,
-            };
-            match here {
+            match self.look(number, bytes, at)? {
                 At::Record(n) => {
                     let region = &bytes[at * BLOCK..(at + n as usize) * BLOCK];
                     self.take(number, at, region)?;
@@ -157,7 +215,9 @@ impl Scan<'_> {
                 At::Torn(cut) => {
                     // Its write began, so the one before was durable.
                     self.release()?;
-                    self.found.cut = Some(cut);
+                    if self.tail == Tail::Whole {
+                        self.found.cut = Some(cut);
+                    }
                     return Ok(true);
                 }
             }
@@ -238,6 +298,7 @@ impl Scan<'_> {
         self.release()?;
         let hash = *blake3::hash(region).as_bytes();
         (self.sequence, self.hash, self.last_block) = (header.sequence, hash, start_block);
+        self.next_block = start_block + (region.len() / BLOCK) as u64;
         if self.tail == Tail::Whole {
             self.show(&Record { header: &header, start_block, hash, blocks: region })
         } else {

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::record::FORMAT;
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
@@ -53,6 +54,10 @@ pub(crate) fn path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("{segment:012}.seg"))
 }
 
+const MISSING: &str = "this segment is missing; restore it from a copy";
+const STRANGE: &str = "does not belong to a journal; move it elsewhere";
+pub(crate) const LENGTH: &str = "has not the length of a segment; restore it from a copy";
+
 /// The segments of a folder, which must be numbered without a gap.
 pub(crate) fn list(dir: &Path) -> Result<u64, Error> {
     let mut numbers: Vec<u64> = Vec::new();
@@ -60,19 +65,20 @@ pub(crate) fn list(dir: &Path) -> Result<u64, Error> {
         let entry = entry.map_err(Error::io(dir))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.ends_with(".tmp") {
+        let digits = |n: &&str| n.len() == 12 && n.bytes().all(|b| b.is_ascii_digit());
+        if name.strip_suffix(".tmp").filter(digits).is_some() {
             continue; // a spare whose making was cut short; the next writer removes it
         }
-        let number = name.strip_suffix(".seg").filter(|n| n.len() == 12).and_then(|n| n.parse().ok());
+        let number = name.strip_suffix(".seg").filter(digits).and_then(|n| n.parse().ok());
         match number {
             Some(number) => numbers.push(number),
-            None => return Err(Error::Folder { file: entry.path(), what: "does not belong to a journal" }),
+            None => return Err(Error::Folder { file: entry.path(), what: STRANGE }),
         }
     }
     numbers.sort_unstable();
     for (i, number) in numbers.iter().enumerate() {
         if *number != i as u64 {
-            return Err(Error::Folder { file: path(dir, i as u64), what: "this segment is missing" });
+            return Err(Error::Folder { file: path(dir, i as u64), what: MISSING });
         }
     }
     Ok(numbers.len() as u64)
@@ -81,9 +87,19 @@ pub(crate) fn list(dir: &Path) -> Result<u64, Error> {
 /// Reads and checks the header of the first segment: the layout and the journal's id.
 pub(crate) fn identify(dir: &Path) -> Result<(Layout, u64), Error> {
     let path = path(dir, 0);
-    let file = File::open(&path).map_err(Error::io(&path))?;
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && dir.is_dir() => {
+            return Err(Error::Folder { file: path, what: MISSING });
+        }
+        other => other.map_err(Error::io(&path))?,
+    };
     let mut block = vec![0; BLOCK];
-    file.read_exact_at(&mut block, 0).map_err(Error::io(&path))?;
+    match file.read_exact_at(&mut block, 0) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            return Err(Error::Folder { file: path, what: LENGTH });
+        }
+        other => other.map_err(Error::io(&path))?,
+    }
     let (header, segment) = headers(&block);
     if !crate::block::is_sound(&block) || header.kind != KIND_SEGMENT || segment.format != FORMAT as u64 {
         return Err(Error::Rotten { file: path, offset: 0, what: "the segment's header" });
@@ -128,7 +144,7 @@ pub(crate) fn open_direct(path: &Path, direct: bool, new: bool) -> Result<File, 
     if direct {
         let flags = OFlags::DIRECT.bits() as i32;
         match options.clone().custom_flags(flags).open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 // The file system has no direct writing (tmpfs); some make the file before they say so.
                 if new {
                     let _ = std::fs::remove_file(path);

@@ -79,7 +79,21 @@ fn what_was_written_is_read_again_entry_by_entry() {
     assert!(matches!(reader.entry(Position(64 * 10_000)), Err(Error::NoEntry(_))));
     append(&mut journal, 30);
     drop(journal);
-    assert_eq!(scan(dir.path()).expect("sound").records, 12);
+    let scanned = scan(dir.path()).expect("sound");
+    assert_eq!((scanned.records, scanned.writer_lives), (12, false));
+    assert_eq!(reader.extent().expect("read"), scanned.next_block);
+}
+
+#[test]
+fn the_extent_is_the_block_after_the_last_written_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    let reader = Reader::open(dir.path()).expect("a reader");
+    assert_eq!(reader.extent().expect("read"), 1);
+    for n in 0..40 {
+        append(&mut journal, n * 7 % 200 + 1);
+        assert_eq!(reader.extent().expect("read"), journal.next_block());
+    }
 }
 
 #[test]
@@ -99,6 +113,59 @@ fn while_a_writer_lives_others_see_only_what_has_a_successor() {
     }
     drop(journal);
     assert_eq!(scan(dir.path()).expect("sound").records, 9);
+}
+
+#[test]
+fn while_a_writer_lives_rot_before_a_later_record_is_found() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    let blocks: Vec<u64> = (0..12).map(|_| append(&mut journal, 50)[0].block()).collect();
+    for (i, &block) in blocks.iter().enumerate() {
+        for at in [block, block + 1, block + 2] {
+            let (segment, offset) = (at / SEGMENT_BLOCKS as u64, at % SEGMENT_BLOCKS as u64 * BLOCK as u64);
+            let file = OpenOptions::new().read(true).write(true).open(&files(dir.path())[segment as usize]);
+            let (file, mut was) = (file.expect("a segment"), [0; BLOCK]);
+            file.read_exact_at(&mut was, offset).expect("read");
+            for rotten in [&[0; BLOCK][..], &[7; BLOCK][..]] {
+                file.write_all_at(rotten, offset).expect("written");
+                match scan(dir.path()) {
+                    // The last one may be in the middle of its write; the one before it counts or not.
+                    Ok(scanned) => {
+                        assert!(i == 11 && scanned.records >= 10, "record {i}, read {}", scanned.records);
+                        assert_eq!(scanned.cut, None);
+                    }
+                    Err(Error::Rotten { .. }) => assert!(i < 11, "record {i} of {}", blocks.len()),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            file.write_all_at(&was, offset).expect("restored");
+        }
+    }
+    assert_eq!(scan(dir.path()).expect("sound").records, 11);
+    assert!(scan(dir.path()).expect("sound").writer_lives);
+}
+
+#[test]
+fn while_a_writer_writes_what_is_read_is_sound_and_never_less_than_before() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    append(&mut journal, 1);
+    let durable = journal.durable();
+    let writer = std::thread::spawn(move || {
+        for n in 0..400 {
+            append(&mut journal, n * 37 % 200 + 1);
+        }
+    });
+    let mut before = 0;
+    while !writer.is_finished() {
+        let least = durable.sequence() - 1;
+        let scanned = scan(dir.path()).expect("sound");
+        assert!(scanned.records >= least.max(before), "{} records of {least}", scanned.records);
+        assert!(scanned.cut.is_none());
+        before = scanned.records;
+    }
+    writer.join().expect("written");
+    assert_eq!(scan(dir.path()).expect("sound").records, 401);
 }
 
 /// Every way in which the blocks of the last record can have reached the disk or not.
