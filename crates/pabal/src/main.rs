@@ -5,11 +5,14 @@ mod dates;
 mod ids;
 mod import;
 mod machine;
+mod progress;
 #[cfg(test)]
 mod upgrade;
 
 use clap::{Parser, Subcommand};
-use serde_json::Value;
+use command::show;
+use progress::Bar;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,12 +56,12 @@ enum Command {
         data: PathBuf,
         /// Only the newest so many.
         #[arg(long)]
-        last: Option<usize>,
+        last: Option<NonZeroUsize>,
         /// The first booking date.
-        #[arg(long)]
+        #[arg(long, value_name = "YYYY-MM-DD", value_parser = dates::parse)]
         from: Option<jiff::civil::Date>,
         /// The last booking date.
-        #[arg(long)]
+        #[arg(long, value_name = "YYYY-MM-DD", value_parser = dates::parse)]
         to: Option<jiff::civil::Date>,
         /// One JSON object on standard output.
         #[arg(long)]
@@ -72,7 +75,7 @@ enum Command {
         #[arg(long, default_value = "pabal-data")]
         data: PathBuf,
         /// At the end of this booking date; now when left out.
-        #[arg(long)]
+        #[arg(long, value_name = "YYYY-MM-DD", value_parser = dates::parse)]
         as_of: Option<jiff::civil::Date>,
         /// One JSON object on standard output.
         #[arg(long)]
@@ -157,10 +160,20 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("pabal: {error:#}");
-            ExitCode::from(2)
+            eprintln!("pabal: {}", text(&error));
+            // 1: checked and wrong; 2: usage or input.
+            ExitCode::from(if command::verify::is_wrong(&error) { 1 } else { 2 })
         }
     }
+}
+
+/// An error with its causes, those that it does not name itself.
+fn text(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => text,
+        said => format!("{said}: {cause}"),
+    })
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -170,41 +183,23 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Verify { data, json }) => {
-            let (report, good) = command::verify::run(&data, &mut |_| {});
-            show(&report, json);
+            let (report, good) = command::verify::run(&data, &Bar::new(!json))?;
+            show::report(&report, json, show::verified)?;
             Ok(ExitCode::from(u8::from(!good)))
         }
         Some(Command::Import(Import::Berka { dir, data, json })) => {
-            let bar = indicatif::ProgressBar::new(0).with_style(indicatif::ProgressStyle::with_template(
-                "posting {bar:40} {pos}/{len} items, {eta} left",
-            )?);
-            let (report, good) = import::berka::import(&dir, &data, &mut |done, all| {
-                bar.set_length(all);
-                bar.set_position(done);
-            })?;
-            bar.finish_and_clear();
-            show(&report, json);
+            let (report, good) = import::berka::import(&dir, &data, &Bar::new(!json))?;
+            show::report(&report, json, show::fields)?;
             Ok(ExitCode::from(u8::from(!good)))
         }
         Some(Command::Statement { account, data, last, from, to, json }) => {
-            let report = command::read::statement(&data, account, last, from, to)?;
-            if json {
-                println!("{report}");
-            } else {
-                table(&report);
-            }
+            let report = command::read::statement(&data, account, last, (from, to), &Bar::new(!json))?;
+            show::report(&report, json, show::statement)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Balance { account, data, as_of, json }) => {
-            let mut report = command::read::balance(&data, account, as_of)?;
-            if !json {
-                let code = report["currency"].as_str().unwrap_or("").to_string();
-                for name in ["balance", "held", "available"] {
-                    let minor = report[name].as_i64().unwrap_or(0);
-                    report[name] = command::read::money(minor, &code).into();
-                }
-            }
-            show(&report, json);
+            let report = command::read::balance(&data, account, as_of, &Bar::new(!json))?;
+            show::report(&report, json, show::balance)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Drill(Drill::Load { data, sent, acked, requests })) => {
@@ -213,7 +208,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Drill(Drill::Check { data, sent, acked })) => {
             let report = command::drill::check(&data, &sent, &acked)?;
-            println!("{report}");
+            show::report(&report, true, show::fields)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
         Some(Command::Bench(Bench::Ledger {
@@ -226,45 +221,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             json,
         })) => {
             let options = command::bench::Options { accounts, transfers, batch, runs };
-            show(&command::bench::run(options, &dir, &mut |_, _| {})?, json);
+            let report = command::bench::run(options, &dir, &Bar::new(!json))?;
+            show::report(&report, json, show::fields)?;
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// Prints a report: as it is, or as a table.
-fn show(report: &Value, json: bool) {
-    if json {
-        println!("{report}");
-        return;
-    }
-    for (name, value) in report.as_object().into_iter().flatten() {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-        println!("{name:>28}  {value}");
-    }
-}
-
-/// Prints a statement as a table, money in the account's own currency.
-fn table(report: &Value) {
-    use comfy_table::{CellAlignment, Table, presets};
-    let code = report["currency"].as_str().unwrap_or("");
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["date", "kind", "amount", "balance", "position"]);
-    for entry in report["entries"].as_array().into_iter().flatten() {
-        let money = |name: &str| command::read::money(entry[name].as_i64().unwrap_or(0), code);
-        table.add_row([
-            entry["date"].as_str().unwrap_or("").to_string(),
-            entry["kind"].as_str().unwrap_or("").replace('_', " "),
-            money("amount"),
-            money("balance"),
-            entry["position"].to_string(),
-        ]);
-    }
-    for column in 2..5 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    println!("Account {} ({code})\n{table}", report["account"]);
 }

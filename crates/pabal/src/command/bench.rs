@@ -3,6 +3,7 @@
 
 use crate::ids;
 use crate::machine::BankMachine;
+use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 use pabal_bank::command;
@@ -52,15 +53,15 @@ struct Run {
 }
 
 /// Runs the benchmark in folders of its own below `parent`, which are deleted after.
-pub fn run(options: Options, parent: &Path, progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<Value> {
+pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> {
     let Options { accounts, transfers, batch, runs } = options;
     if accounts < 2 || transfers == 0 || !(1..=8190).contains(&batch) || !(1..=1000).contains(&runs) {
         bail!("at least 2 accounts and 1 transfer, batches of 1 to 8190, 1 to 1000 runs");
     }
     let mut all = Vec::with_capacity(runs);
+    bar.begin("transferring");
     for done in 0..runs as u64 {
-        let so_far = done * transfers;
-        all.push(one(options, parent, &mut |n| progress(so_far + n, runs as u64 * transfers))?);
+        all.push(one(options, parent, &|n| bar.at(done * transfers + n, runs as u64 * transfers))?);
     }
     let median = |of: &dyn Fn(&Run) -> f64| {
         let mut values: Vec<f64> = all.iter().map(of).collect();
@@ -96,7 +97,7 @@ pub fn run(options: Options, parent: &Path, progress: &mut dyn FnMut(u64, u64)) 
     }))
 }
 
-fn one(options: Options, parent: &Path, progress: &mut dyn FnMut(u64)) -> anyhow::Result<Run> {
+fn one(options: Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::Result<Run> {
     let dir = tempfile::Builder::new().prefix("pabal-bench-").tempdir_in(parent)?;
     let config = EngineConfig {
         journal: JournalConfig { segment_blocks: SEGMENT_BLOCKS, ..JournalConfig::default() },

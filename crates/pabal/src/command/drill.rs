@@ -6,6 +6,7 @@
 use super::verify;
 use crate::ids;
 use crate::machine::BankMachine;
+use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use pabal_bank::command;
 use pabal_bank::ledger::entry::COMMAND_BYTES;
@@ -109,7 +110,7 @@ fn commands(file: &mut File) -> anyhow::Result<Vec<Command>> {
 /// Counts, for everything that was answered, the entries that the journal has.
 pub fn check(data: &Path, sent: &Path, acked: &Path) -> anyhow::Result<Value> {
     let mut entries: BTreeMap<Id, Vec<(u64, u16)>> = BTreeMap::new();
-    let replayed = verify::replay(data, &mut |_| {}, &mut |position, entry| {
+    let replayed = verify::replay(data, &Bar::hidden(), &mut |position, entry| {
         if Command::of(pabal_bank::ledger::Op::Found, entry.command.id).header.version
             == entry.command.header.version
             && entry.command.id.is_valid()
@@ -117,7 +118,7 @@ pub fn check(data: &Path, sent: &Path, acked: &Path) -> anyhow::Result<Value> {
             entries.entry(entry.command.id).or_default().push((position, entry.command.header.code));
         }
     })?;
-    let scanned = replayed.scanned?;
+    let scanned = &replayed.scanned;
     let mut bytes = Vec::new();
     File::open(acked)?.read_to_end(&mut bytes)?;
     let (mut acknowledged, mut found, mut missing, mut doubled, mut differing) =

@@ -4,4 +4,5 @@ pub mod bench;
 pub mod core;
 pub mod drill;
 pub mod read;
+pub mod show;
 pub mod verify;

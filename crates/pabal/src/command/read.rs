@@ -1,13 +1,17 @@
 //! `pabal statement` and `pabal balance`: read from the journal itself, along the account's links.
 
-use super::verify;
+use super::show::grouped;
+use super::verify::{self, Replayed};
 use crate::dates;
-use anyhow::{Context as _, bail};
+use crate::progress::Bar;
+use anyhow::{Context as _, bail, ensure};
 use jiff::civil::Date;
+use pabal_bank::ledger::account::Account;
 use pabal_bank::ledger::{Kind, Leg, Posting};
 use pabal_engine::engine::JOURNAL;
 use pabal_journal::{Position, Reader};
 use serde_json::{Value, json};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use zerocopy::FromBytes;
 
@@ -46,28 +50,52 @@ fn last_until(reader: &Reader, account: u64, head: u64, day: u16) -> anyhow::Res
 }
 
 fn day(date: Option<Date>, missing: u16) -> anyhow::Result<u16> {
-    match date {
-        Some(date) => dates::to_days(date).context("days from 1970-01-01 to 2149-06-06"),
-        None => Ok(missing),
-    }
+    date.map_or(Ok(missing), |date| dates::to_days(date).context(dates::RANGE))
+}
+
+/// A bank read from its journal, and one account of it.
+struct Found {
+    replayed: Replayed,
+    account: Account,
+    reader: Reader,
+}
+
+fn find(data: &Path, number: u64, bar: &Bar) -> anyhow::Result<Found> {
+    bar.begin("reading the journal");
+    let replayed = verify::replay(data, bar, &mut |_, _| {})?;
+    ensure!(replayed.balanced, verify::Unbalanced);
+    let ledger = replayed.machine.0.ledger();
+    let Some(account) = ledger.account(number).copied() else {
+        let mut numbers: Vec<u64> = ledger.accounts().iter().map(|a| a.number).collect();
+        numbers.sort_unstable();
+        let some: Vec<String> = numbers.iter().take(3).map(u64::to_string).collect();
+        let there = match numbers.len() {
+            0 => "no account is open yet".to_string(),
+            all => format!("its {} begin with {}", grouped(all as u64), some.join(", ")),
+        };
+        bail!("no account {number} in {}: {there}", data.display());
+    };
+    Ok(Found { account, replayed, reader: Reader::open(&data.join(JOURNAL))? })
 }
 
 /// The entries of an account, oldest first.
 pub fn statement(
     data: &Path,
     account: u64,
-    last: Option<usize>,
-    from: Option<Date>,
-    to: Option<Date>,
+    last: Option<NonZeroUsize>,
+    (from, to): (Option<Date>, Option<Date>),
+    bar: &Bar,
 ) -> anyhow::Result<Value> {
+    if let (Some(from), Some(to)) = (from, to)
+        && from > to
+    {
+        bail!("--from {from} is after --to {to}: swap them");
+    }
     let (from, to) = (day(from, 0)?, day(to, u16::MAX)?);
-    let replayed = verify::replay(data, &mut |_| {}, &mut |_, _| {})?;
-    replayed.scanned?;
-    let Some(found) = replayed.machine.0.ledger().account(account) else { bail!("no account {account}") };
-    let reader = Reader::open(&data.join(JOURNAL))?;
+    let Found { replayed, account: found, reader } = find(data, account, bar)?;
     let mut at = last_until(&reader, account, found.head(), to)?;
     let mut entries = Vec::new();
-    while at != 0 && entries.len() < last.unwrap_or(usize::MAX) {
+    while at != 0 && entries.len() < last.map_or(usize::MAX, NonZeroUsize::get) {
         let (posting, leg) = entry(&reader, at, account)?;
         let o = &posting.outcome;
         if o.booking_date.0 < from {
@@ -85,25 +113,29 @@ pub fn statement(
         at = leg.previous;
     }
     entries.reverse();
-    Ok(json!({ "account": account, "currency": currency(found.currency).0, "entries": entries }))
+    Ok(json!({
+        "account": account,
+        "currency": currency(found.currency).0,
+        "entries": entries,
+        "up_to_record": replayed.scanned.records,
+        "being_written": replayed.scanned.writer_lives,
+    }))
 }
 
 /// The balance of an account at the end of a day, or now.
-pub fn balance(data: &Path, account: u64, as_of: Option<Date>) -> anyhow::Result<Value> {
-    let replayed = verify::replay(data, &mut |_| {}, &mut |_, _| {})?;
-    replayed.scanned?;
+pub fn balance(data: &Path, account: u64, as_of: Option<Date>, bar: &Bar) -> anyhow::Result<Value> {
+    let Found { replayed, account: found, reader } = find(data, account, bar)?;
     let bank = &replayed.machine.0;
-    let Some(found) = bank.ledger().account(account) else { bail!("no account {account}") };
     let moment = bank.moment();
     let as_of = day(as_of, moment.date.0)?;
     let (mut balance, mut held, mut available) =
-        (found.balance, found.held, bank.ledger().available(found, &moment));
+        (found.balance, found.held, bank.ledger().available(&found, &moment));
     if as_of < moment.date.0 {
-        let reader = Reader::open(&data.join(JOURNAL))?;
         let at = last_until(&reader, account, found.head(), as_of)?;
         balance = if at == 0 { 0 } else { entry(&reader, at, account)?.1.balance };
         // What was held then is known only to the state of then.
-        let then = verify::replay_until(data, as_of)?;
+        bar.begin("reading up to that day");
+        let then = verify::replay_until(data, bar, as_of)?;
         let found = then.0.ledger().account(account);
         held = found.map_or(0, |a| a.held);
         available = found.map_or(0, |a| then.0.ledger().available(a, &then.0.moment()));
@@ -115,6 +147,10 @@ pub fn balance(data: &Path, account: u64, as_of: Option<Date>) -> anyhow::Result
         "held": held,
         "available": available,
         "as_of": dates::to_date(as_of).to_string(),
+        "opened": dates::to_date(found.opened.0).to_string(),
+        "business_date": dates::to_date(moment.date.0).to_string(),
+        "up_to_record": replayed.scanned.records,
+        "being_written": replayed.scanned.writer_lives,
     }))
 }
 
@@ -124,16 +160,9 @@ pub fn money(minor: i64, code: &str) -> String {
         [203, 410, 840, 978].into_iter().map(currency).find(|(c, _)| *c == code).map_or(0, |c| c.1);
     let (sign, digits) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
     let unit = 10u64.pow(decimals as u32);
-    let whole = (digits / unit).to_string();
-    let mut grouped = String::new();
-    for (i, c) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(c);
-    }
+    let whole = grouped(digits / unit);
     if decimals == 0 {
-        return format!("{sign}{grouped}");
+        return format!("{sign}{whole}");
     }
-    format!("{sign}{grouped}.{:0width$}", digits % unit, width = decimals as usize)
+    format!("{sign}{whole}.{:0width$}", digits % unit, width = decimals as usize)
 }

@@ -1,72 +1,118 @@
 //! `pabal verify`: the whole journal read, decided again, and compared.
 
 use crate::machine::BankMachine;
+use crate::progress::Bar;
+use anyhow::{Context as _, bail};
 use pabal_bank::ledger::Posting;
-use pabal_engine::Replay;
-use pabal_journal::{Reader, Scanned};
+use pabal_engine::engine::JOURNAL;
+use pabal_engine::{Replay, ReplayError};
+use pabal_journal::{BLOCK, Error, Reader, Record, Scanned};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use zerocopy::FromBytes;
 
-/// What a replay found.
+/// What the replay of a sound journal gives.
 pub struct Replayed {
     /// The state at the end.
     pub machine: BankMachine,
-    /// What the scan found; or what is wrong.
-    pub scanned: Result<Scanned, pabal_journal::Error>,
+    /// What the scan found.
+    pub scanned: Scanned,
     /// Postings: entries that moved money.
     pub postings: u64,
     /// Whether the sums over all postings are what the accounts say, in each currency.
     pub balanced: bool,
 }
 
-/// Files that may stand in a data folder.
-fn check_folder(data: &Path) -> Result<(), pabal_journal::Error> {
-    let io = |source| pabal_journal::Error::Io { path: data.into(), source };
-    for entry in std::fs::read_dir(data).map_err(io)? {
-        let entry = entry.map_err(io)?;
+/// The journal of a data folder; what else may stand there is checked.
+fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
+    let shown = data.display();
+    let entries = match std::fs::read_dir(data) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("{shown}: there is no such folder; name the data folder with --data")
+        }
+        entries => entries.with_context(|| shown.to_string())?,
+    };
+    let dir = data.join(JOURNAL);
+    if !dir.is_dir() {
+        bail!("{shown}: is not a data folder, it has no {JOURNAL}/ in it; name the data folder with --data");
+    }
+    for entry in entries {
+        let entry = entry.with_context(|| shown.to_string())?;
         let name = entry.file_name();
-        if name != pabal_engine::engine::JOURNAL && name != "ring" {
-            let what = "does not belong into a data folder";
-            return Err(pabal_journal::Error::Folder { file: entry.path(), what });
+        if name != JOURNAL && name != "ring" {
+            let what = "does not belong into a data folder; move it elsewhere";
+            return Err(Error::Folder { file: entry.path(), what }.into());
         }
     }
-    Ok(())
+    Ok(dir)
 }
 
-/// Reads the journal of a data folder and decides everything again. `each` sees every entry and the state
-/// after its record.
-pub fn replay(
+/// Whether this error says that a data folder was checked and is wrong, rather than that it could not be
+/// checked.
+pub fn is_wrong(error: &anyhow::Error) -> bool {
+    let journal = match error.downcast_ref::<pabal_engine::Error>() {
+        Some(pabal_engine::Error::Journal(error)) => Some(error),
+        _ => error.downcast_ref::<Error>(),
+    };
+    match journal {
+        Some(Error::Rotten { .. } | Error::Folder { .. }) => true,
+        Some(Error::Visitor(error)) => {
+            !matches!(error.downcast_ref(), Some(ReplayError::RulesUnknown { .. }))
+        }
+        _ => error.is::<Unbalanced>(),
+    }
+}
+
+/// What becomes of a record that was shown.
+type Seen = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Shows each record of a journal, and how far it is.
+fn scan(dir: &Path, bar: &Bar, each: &mut dyn FnMut(&Record<'_>) -> Seen) -> Result<Scanned, Error> {
+    let reader = Reader::open(dir)?;
+    // Only for the bar: what is wrong with the journal, the scan says better.
+    let end = reader.extent().unwrap_or(0);
+    reader.scan(&mut |record| {
+        each(record)?;
+        bar.at(record.start_block + (record.blocks.len() / BLOCK) as u64, end);
+        Ok(())
+    })
+}
+
+/// Reads the journal of a data folder and decides everything again. `each` sees every entry after its
+/// record was. A journal that is not sound is an error: nothing of it is shown.
+pub fn replay(data: &Path, bar: &Bar, each: &mut dyn FnMut(u64, &Posting)) -> anyhow::Result<Replayed> {
+    examine(data, bar, each, &mut 0)
+}
+
+/// The same; `read` becomes the last record that was found sound and right.
+fn examine(
     data: &Path,
-    progress: &mut dyn FnMut(u64),
+    bar: &Bar,
     each: &mut dyn FnMut(u64, &Posting),
-) -> Result<Replayed, pabal_journal::Error> {
-    check_folder(data)?;
-    let dir = data.join(pabal_engine::engine::JOURNAL);
-    let reader = Reader::open(&dir)?;
+    read: &mut u64,
+) -> anyhow::Result<Replayed> {
+    let dir = journal_of(data)?;
     let mut machine = BankMachine::default();
     let mut postings = 0;
     let mut sums: BTreeMap<(u64, u16), i128> = BTreeMap::new();
-    let scanned = {
-        let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
-        reader.scan(&mut |record| {
-            replay.record(record)?;
-            for (position, entry) in record.entries() {
-                let Ok((posting, _)) = Posting::read_from_prefix(entry) else { continue };
-                if posting.is_booked() {
-                    postings += 1;
-                    let (o, currency) = (&posting.outcome, posting.outcome.currency);
-                    *sums.entry((o.debit.account, currency)).or_default() -= o.amount as i128;
-                    *sums.entry((o.credit.account, currency)).or_default() += o.amount as i128;
-                }
-                each(position.0, &posting);
+    let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
+    let scanned = scan(&dir, bar, &mut |record| {
+        replay.record(record)?;
+        for (position, entry) in record.entries() {
+            let Ok((posting, _)) = Posting::read_from_prefix(entry) else { continue };
+            if posting.is_booked() {
+                postings += 1;
+                let (o, currency) = (&posting.outcome, posting.outcome.currency);
+                *sums.entry((o.debit.account, currency)).or_default() -= o.amount as i128;
+                *sums.entry((o.credit.account, currency)).or_default() += o.amount as i128;
             }
-            progress(record.header.sequence);
-            Ok(())
-        })
-    };
+            each(position.0, &posting);
+        }
+        *read = record.header.sequence;
+        Ok(())
+    })?;
     let mut totals: BTreeMap<u16, i128> = BTreeMap::new();
     let mut balanced = true;
     for account in machine.0.ledger().accounts().iter() {
@@ -78,62 +124,95 @@ pub fn replay(
     Ok(Replayed { machine, scanned, postings, balanced })
 }
 
-/// The report. The second value says whether all is well.
-pub fn run(data: &Path, progress: &mut dyn FnMut(u64)) -> (Value, bool) {
+/// The report. The second value says whether all is well. What was not found out is null.
+pub fn run(data: &Path, bar: &Bar) -> anyhow::Result<(Value, bool)> {
     let begun = Instant::now();
-    let replayed = replay(data, progress, &mut |_, _| {});
-    let seconds = || (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-    let mut replayed = match replayed {
-        Ok(replayed) => replayed,
-        Err(error) => {
-            return (
-                json!({ "chain": error.to_string(), "outcomes_match": false, "seconds": seconds() }),
-                false,
-            );
-        }
+    bar.begin("verifying");
+    let mut read = 0;
+    let examined = examine(data, bar, &mut |_, _| {}, &mut read);
+    let (mut report, good) = match examined {
+        Ok(replayed) => sound(replayed),
+        Err(error) if is_wrong(&error) => (wrong(data, bar, &error), false),
+        Err(error) => return Err(error),
     };
-    let accounts = replayed.machine.0.ledger().accounts().len();
-    let digest = replayed.machine.0.digest().to_string();
-    let (records, chain, cut, orderly, differs) = match &replayed.scanned {
-        Ok(s) => (s.records, "ok".to_string(), s.cut, s.orderly, false),
-        Err(pabal_journal::Error::Visitor(what)) => (0, what.to_string(), None, false, true),
-        Err(error) => (0, error.to_string(), None, false, false),
-    };
-    let good = replayed.scanned.is_ok() && replayed.balanced;
-    let report = json!({
-        "records": records,
-        "postings": replayed.postings,
-        "accounts": accounts,
-        "chain": chain,
-        "torn_tail": cut.map(|c| json!({
-            "sequence": c.sequence, "from_block": c.from_block, "blocks": c.blocks,
-        })),
-        "orderly_stop": orderly,
-        "digest": digest,
-        "debits_equal_credits": replayed.balanced,
-        "outcomes_match": replayed.scanned.is_ok() && !differs,
-        "seconds": seconds(),
-    });
-    (report, good)
+    report["up_to_record"] = json!(read);
+    report["seconds"] = json!((begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
+    Ok((report, good))
 }
 
+fn sound(mut replayed: Replayed) -> (Value, bool) {
+    let (bank, s) = (&mut replayed.machine.0, &replayed.scanned);
+    let report = json!({
+        "records": s.records,
+        "postings": replayed.postings,
+        "accounts": bank.ledger().accounts().len(),
+        "chain": "ok",
+        "torn_tail": s.cut.map(|c| json!({
+            "sequence": c.sequence, "from_block": c.from_block, "blocks": c.blocks,
+        })),
+        "orderly_stop": s.orderly,
+        "being_written": s.writer_lives,
+        "digest": bank.digest().to_string(),
+        "debits_equal_credits": replayed.balanced,
+        "outcomes_match": true,
+        "wrong": (!replayed.balanced).then(|| Unbalanced.to_string()),
+    });
+    (report, replayed.balanced)
+}
+
+/// What is left to say of a journal that is not sound, or does not say what deciding it again gives.
+fn wrong(data: &Path, bar: &Bar, error: &anyhow::Error) -> Value {
+    // What an entry says has nothing to do with whether the bytes are those that were written.
+    let differs = matches!(error.downcast_ref(), Some(Error::Visitor(_)));
+    let chain = if differs { Some(scan(&data.join(JOURNAL), bar, &mut |_| Ok(()))) } else { None };
+    let scanned = chain.as_ref().and_then(|chain| chain.as_ref().ok());
+    json!({
+        "records": scanned.map(|s| s.records),
+        "postings": null,
+        "accounts": null,
+        "chain": match &chain {
+            None => error.to_string(),
+            Some(Ok(_)) => "ok".to_string(),
+            Some(Err(broken)) => broken.to_string(),
+        },
+        "torn_tail": null,
+        "orderly_stop": scanned.map(|s| s.orderly),
+        "being_written": scanned.map(|s| s.writer_lives),
+        "digest": null,
+        "debits_equal_credits": null,
+        "outcomes_match": differs.then_some(false),
+        "wrong": if differs { format!("{error}; {DIFFERS}") } else { error.to_string() },
+    })
+}
+
+/// The books of a bank do not balance.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the accounts are not the sums of their postings, or debits are not equal to credits; stop this bank \
+     and call whoever looks after the program"
+)]
+pub struct Unbalanced;
+
+const DIFFERS: &str = "verify with the release that wrote it; if that says the same, restore the journal \
+     from a copy";
+
 /// The state as it was when the business date passed the end of this day.
-pub fn replay_until(data: &Path, day: u16) -> Result<BankMachine, pabal_journal::Error> {
+pub fn replay_until(data: &Path, bar: &Bar, day: u16) -> anyhow::Result<BankMachine> {
     #[derive(Debug, thiserror::Error)]
     #[error("far enough")]
     struct Enough;
-    let dir = data.join(pabal_engine::engine::JOURNAL);
+    let dir = journal_of(data)?;
     let mut machine = BankMachine::default();
     let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
-    let scanned = Reader::open(&dir)?.scan(&mut |record| {
+    let scanned = scan(&dir, bar, &mut |record| {
         if record.header.business_date > day as i32 {
             return Err(Box::new(Enough));
         }
         Ok(replay.record(record)?)
     });
     match scanned {
-        Err(pabal_journal::Error::Visitor(error)) if error.is::<Enough>() => Ok(machine),
-        Err(error) => Err(error),
+        Err(Error::Visitor(error)) if error.is::<Enough>() => Ok(machine),
+        Err(error) => Err(error.into()),
         Ok(_) => Ok(machine),
     }
 }

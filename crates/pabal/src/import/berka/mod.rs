@@ -17,6 +17,7 @@ mod tables;
 use crate::command::verify;
 use crate::ids;
 use crate::machine::{Answer, BankMachine, Query};
+use crate::progress::Bar;
 use anyhow::{bail, ensure};
 use books::{Books, Row};
 use pabal_bank::command;
@@ -43,11 +44,11 @@ const IN_FLIGHT: usize = 32;
 const REQUEST_BYTES: usize = 64 * 1024;
 
 /// Imports the folder into a data folder. Gives the figures, and whether every row matched.
-pub fn import(dir: &Path, data: &Path, progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<(Value, bool)> {
+pub fn import(dir: &Path, data: &Path, bar: &Bar) -> anyhow::Result<(Value, bool)> {
     let begun = Instant::now();
     let books = books::read(dir)?;
     let job = job_of(&books);
-    let already = match there(data)? {
+    let already = match there(data, bar)? {
         None => false,
         Some(jobs) => match jobs.iter().find(|(id, _)| *id == job) {
             Some((_, ended)) => *ended,
@@ -60,16 +61,16 @@ pub fn import(dir: &Path, data: &Path, progress: &mut dyn FnMut(u64, u64)) -> an
         },
     };
     if !already {
-        post(&books, job, data, progress)?;
+        post(&books, job, data, bar)?;
     }
-    let (mut report, good) = audit(&books, data)?;
+    let (mut report, good) = audit(&books, data, bar)?;
     report["already"] = json!(already);
     report["seconds"] = json!((begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
     Ok((report, good))
 }
 
 /// The jobs that a data folder holds; None when it holds nothing yet.
-fn there(data: &Path) -> anyhow::Result<Option<Vec<(Id, bool)>>> {
+fn there(data: &Path, bar: &Bar) -> anyhow::Result<Option<Vec<(Id, bool)>>> {
     let occupied = data.exists() && std::fs::read_dir(data)?.next().is_some();
     let first = data.join(pabal_engine::engine::JOURNAL).join("000000000000.seg");
     if !occupied {
@@ -82,8 +83,8 @@ fn there(data: &Path) -> anyhow::Result<Option<Vec<(Id, bool)>>> {
         ensure!(only_journal, "{}: is neither empty nor a data folder", data.display());
         return Ok(None); // killed before its first segment was whole
     }
-    let replayed = verify::replay(data, &mut |_| {}, &mut |_, _| {})?;
-    replayed.scanned?;
+    bar.begin("reading what is there");
+    let replayed = verify::replay(data, bar, &mut |_, _| {})?;
     if !replayed.machine.0.is_founded() {
         return Ok(None);
     }
@@ -177,7 +178,7 @@ fn postings(row: &Row) -> Vec<Command> {
     both
 }
 
-fn post(books: &Books, job: Id, data: &Path, progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<()> {
+fn post(books: &Books, job: Id, data: &Path, bar: &Bar) -> anyhow::Result<()> {
     let items = items(books, job);
     std::fs::create_dir_all(data)?;
     let config = EngineConfig {
@@ -195,6 +196,7 @@ fn post(books: &Books, job: Id, data: &Path, progress: &mut dyn FnMut(u64, u64))
     let next = match engine.query(Query::Job(job)).wait()? {
         Answer::Job(job) => job.map_or(0, |(next, _)| next as usize),
     };
+    bar.begin("posting");
     let mut waiting = VecDeque::new();
     let (mut at, mut done) = (next, next);
     while at < items.len() || !waiting.is_empty() {
@@ -227,14 +229,14 @@ fn post(books: &Books, job: Id, data: &Path, progress: &mut dyn FnMut(u64, u64))
             }
             done += 1;
         }
-        progress(done as u64, items.len() as u64);
+        bar.at(done as u64, items.len() as u64);
     }
     engine.stop()?;
     Ok(())
 }
 
 /// Reads the journal and holds every printed row against what the ledger recorded.
-fn audit(books: &Books, data: &Path) -> anyhow::Result<(Value, bool)> {
+fn audit(books: &Books, data: &Path, bar: &Bar) -> anyhow::Result<(Value, bool)> {
     let mut expected = books.rows.iter().flat_map(|row| {
         let postings = postings(row);
         let last = postings.len().saturating_sub(1);
@@ -243,7 +245,8 @@ fn audit(books: &Books, data: &Path) -> anyhow::Result<(Value, bool)> {
     let mut balances: BTreeMap<u64, i64> = BTreeMap::new();
     let mut printed: BTreeMap<u64, i64> = BTreeMap::new(); // by trans_id: the balance recorded after it
     let mut in_order = true;
-    let replayed = verify::replay(data, &mut |_| {}, &mut |_, posting: &Posting| {
+    bar.begin("proving");
+    let replayed = verify::replay(data, bar, &mut |_, posting: &Posting| {
         if !posting.is_booked() {
             return;
         }
@@ -264,7 +267,6 @@ fn audit(books: &Books, data: &Path) -> anyhow::Result<(Value, bool)> {
             printed.insert(row.trans_id, own.balance);
         }
     })?;
-    replayed.scanned?;
     in_order &= expected.next().is_none();
     let (mut matched, mut wrong_accounts) = (0u64, BTreeSet::new());
     let mut running: BTreeMap<u64, i64> = BTreeMap::new();

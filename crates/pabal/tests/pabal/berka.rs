@@ -1,5 +1,6 @@
 //! The real bank's books, through the real binary.
 
+use crate::{pabal, walk};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,14 +14,6 @@ fn books() -> Option<PathBuf> {
     }
     println!("skipped: {} is not there", dir.display());
     None
-}
-
-fn pabal(arguments: &[&str]) -> (Value, i32, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_pabal")).args(arguments).arg("--json").output().expect("run");
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    let value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    (value, output.status.code().unwrap_or(-1), errors)
 }
 
 fn import(dir: &Path, data: &Path) -> (Value, i32, String) {
@@ -89,19 +82,6 @@ fn every_printed_balance_is_matched_and_can_be_read_again() {
         let some = day["entries"].as_array().expect("entries");
         assert!(!some.is_empty() && some.iter().all(|e| e["date"] == date.as_str()));
     }
-}
-
-fn walk(dir: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).expect("a folder").flatten() {
-        if entry.path().is_dir() {
-            files.extend(walk(&entry.path()));
-        } else {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    files
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! What the commands print, and how they end: 0 good, 1 checked and wrong, 2 usage or input.
+
+use crate::{kept, loaded, pabal, run, segment_of, text};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// The fields of `verify --json`, whatever it found.
+const VERIFY: [&str; 8] = [
+    "records",
+    "postings",
+    "accounts",
+    "chain",
+    "digest",
+    "debits_equal_credits",
+    "outcomes_match",
+    "seconds",
+];
+
+fn has(report: &Value, fields: &[&str]) {
+    for field in fields {
+        assert!(report.get(field).is_some(), "{field} is missing in {report}");
+    }
+}
+
+#[test]
+fn verify_of_a_sound_journal() {
+    let data = kept("rules-1-then-2.gz");
+    let data = text(data.path());
+    let (report, code, errors) = pabal(&["verify", "--data", &data]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    has(&report, &VERIFY);
+    assert_eq!(report["chain"], "ok");
+    assert_eq!(report["records"], report["up_to_record"]);
+    for field in ["debits_equal_credits", "outcomes_match", "orderly_stop"] {
+        assert_eq!(report[field], true, "{field}");
+    }
+    assert!(report["digest"].as_str().is_some_and(|d| d.len() == 32), "{report}");
+    assert!(report["accounts"] == 7 && report["postings"] == 17, "{report}");
+
+    let (out, errors, code) = run(&["verify", "--data", &data]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert_eq!(out.lines().last(), Some("good"), "{out}");
+    assert!(out.lines().any(|l| l.starts_with(" accounts ") && l.ends_with(" 7")), "{out}");
+}
+
+#[test]
+fn verify_of_a_rotten_journal_says_where_and_pretends_nothing() {
+    let data = kept("rules-1-then-2.gz");
+    let segment = segment_of(data.path(), 0);
+    flip(&segment, 9 * 4096 + 300);
+    let data = text(data.path());
+    let (report, code, errors) = pabal(&["verify", "--data", &data]);
+    assert_eq!((code, errors.as_str()), (1, ""));
+    has(&report, &VERIFY);
+    let chain = report["chain"].as_str().expect("where");
+    assert!(chain.contains(&format!("{}, byte {}", segment.display(), 9 * 4096)), "{chain}");
+    for unknown in ["records", "postings", "accounts", "digest", "debits_equal_credits", "outcomes_match"] {
+        assert_eq!(report[unknown], Value::Null, "{unknown}");
+    }
+    assert_eq!(report["up_to_record"], 8);
+
+    let (out, _, code) = run(&["verify", "--data", &data]);
+    assert_eq!(code, 1);
+    let last = out.lines().last().expect("a line");
+    assert!(last.starts_with("WRONG: ") && last.contains("byte 36864") && last.contains("restore"), "{out}");
+    assert!(out.lines().any(|l| l.starts_with(" right up to ") && l.ends_with(" record 8")), "{out}");
+
+    for command in
+        [&["statement", "101"][..], &["balance", "101"], &["balance", "101", "--as-of", "2026-01-05"]]
+    {
+        let arguments = [command, &["--data", &data]].concat();
+        for arguments in [arguments.clone(), [&arguments[..], &["--json"]].concat()] {
+            let (out, errors, code) = run(&arguments);
+            assert_eq!((code, out.as_str()), (1, ""), "{arguments:?} shows figures of a rotten journal");
+            assert!(errors.contains("byte 36864"), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_data_folder_is_an_error_of_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("letter.txt"), "x").expect("written");
+    let (here, missing) = (text(folder.path()), text(&folder.path().join("no-such")));
+    for command in [&["verify"][..], &["statement", "1"], &["balance", "1"]] {
+        for (data, wanted) in [(&here, "is not a data folder"), (&missing, "no such folder")] {
+            let (report, code, errors) = pabal(&[command, &["--data", data]].concat());
+            assert_eq!((report, code), (Value::Null, 2), "{command:?} {data}");
+            assert!(errors.contains(wanted) && errors.contains("--data"), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn statement_and_balance_have_their_fields() {
+    let data = kept("rules-1-then-2.gz");
+    let data = text(data.path());
+    let (statement, code, _) = pabal(&["statement", "101", "--data", &data, "--last", "3"]);
+    assert_eq!(code, 0);
+    has(&statement, &["account", "currency", "entries", "up_to_record"]);
+    assert_eq!((&statement["account"], &statement["currency"]), (&101.into(), &"KRW".into()));
+    let entries = statement["entries"].as_array().expect("entries");
+    assert_eq!(entries.len(), 3);
+    for entry in entries {
+        has(entry, &["position", "date", "kind", "amount", "balance"]);
+    }
+    let (balance, code, _) = pabal(&["balance", "101", "--data", &data]);
+    assert_eq!(code, 0);
+    has(&balance, &["account", "currency", "balance", "held", "available", "as_of", "up_to_record"]);
+    assert_eq!(balance["balance"], entries[2]["balance"]);
+    assert_eq!(balance["as_of"], "2026-01-07");
+    // A day on which two holds were open, and the day before the bank was founded.
+    let then = |day| pabal(&["balance", "102", "--data", &data, "--as-of", day]).0;
+    assert_eq!(then("2026-01-05")["held"], 40_000);
+    assert_eq!(then("2026-01-04")["balance"], 0);
+
+    let (out, _, _) = run(&["balance", "101", "--data", &data, "--as-of", "2100-01-01"]);
+    assert!(out.contains("The business date is 2026-01-07"), "{out}");
+    let (out, _, _) = run(&["balance", "101", "--data", &data, "--as-of", "2000-01-01"]);
+    assert!(out.contains("It was opened later, on 2026-01-05"), "{out}");
+    let (out, _, _) = run(&["statement", "101", "--data", &data, "--from", "2030-01-01"]);
+    assert_eq!(out, "Account 101 (KRW)\nNo entries.\n");
+    let (out, _, _) = run(&["statement", "101", "--data", &data]);
+    assert!(
+        out.lines().nth(2).is_some_and(|l| l.contains("cash deposit") && l.contains(" 100,000 ")),
+        "{out}"
+    );
+}
+
+#[test]
+fn wrong_arguments_say_what_to_do_next() {
+    let data = kept("rules-1.gz");
+    let data = text(data.path());
+    let cases: &[(&[&str], &str)] = &[
+        (&["statement", "55"], "no account 55 in"),
+        (&["balance", "55"], "its 7 begin with 101, 102, 103"),
+        (&["statement", "101", "--from", "2026-01-06", "--to", "2026-01-05"], "swap them"),
+        (&["statement", "101", "--from", "2026-02-30"], "written like 1994-12-31"),
+        (&["statement", "101", "--to", "6.1.2026"], "written like 1994-12-31"),
+        (&["balance", "101", "--as-of", "1969-12-31"], "from 1970-01-01 to 2149-06-06"),
+        (&["balance", "101", "--as-of", "2149-06-07"], "from 1970-01-01 to 2149-06-06"),
+        (&["statement", "101", "--last", "0"], "--last"),
+        (&["statement", "one"], "<ACCOUNT>"),
+    ];
+    for (arguments, wanted) in cases {
+        let (report, code, errors) = pabal(&[arguments, &["--data", &data][..]].concat());
+        assert_eq!((report, code), (Value::Null, 2), "{arguments:?}");
+        assert!(errors.contains(wanted), "{arguments:?}: {errors}");
+    }
+}
+
+/// A running bank; closed in order when dropped.
+struct Running {
+    child: Child,
+    _said: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(data: &Path) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
+        command.arg("--data").arg(data).args(["--time-confirmed-by", "a", "--time-confirmed-by", "b"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("run");
+        let mut said = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        while !line.contains("The bank is open") {
+            line.clear();
+            assert!(said.read_line(&mut line).expect("said") > 0, "the bank did not open");
+        }
+        Running { child, _said: said }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_running_bank_can_be_read_up_to_its_last_confirmed_record() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = text(folder.path());
+    let running = Running::start(folder.path());
+    let (report, code, errors) = loop {
+        let found = pabal(&["verify", "--data", &data]);
+        if found.0["records"].as_u64() > Some(0) {
+            break found; // the closing record has come
+        }
+    };
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert_eq!((&report["being_written"], &report["up_to_record"]), (&true.into(), &report["records"]));
+    for command in [&["verify"][..], &["statement", "110000001"], &["balance", "110000001"]] {
+        let (out, errors, code) = run(&[command, &["--data", &data]].concat());
+        assert_eq!((code, errors.as_str()), (0, ""));
+        let last = format!("read up to record {}, the last one confirmed.", report["records"]);
+        assert!(out.contains(&last), "{out}");
+    }
+    let (balance, code, _) = pabal(&["balance", "110000001", "--data", &data]);
+    assert_eq!((code, &balance["being_written"], &balance["balance"]), (0, &true.into(), &345_000.into()));
+    drop(running);
+    let (report, code, _) = pabal(&["verify", "--data", &data]);
+    assert_eq!((code, &report["being_written"], &report["orderly_stop"]), (0, &false.into(), &true.into()));
+}
+
+#[test]
+fn rot_in_the_journal_of_a_running_bank_is_found() {
+    let data = loaded(200);
+    let before = pabal(&["verify", "--data", &text(data.path())]).0["records"].as_u64().expect("a number");
+    let running = Running::start(data.path());
+    let segment = segment_of(data.path(), 0);
+    flip(&segment, 30 * 4096 + 1000);
+    for command in [&["verify"][..], &["statement", "100000000"], &["balance", "100000000"]] {
+        let (_, code, errors) = pabal(&[command, &["--data", &text(data.path())]].concat());
+        assert_eq!(code, 1, "{errors}");
+    }
+    flip(&segment, 30 * 4096 + 1000);
+    let (report, code, _) = pabal(&["verify", "--data", &text(data.path())]);
+    // The record of the stop before has no successor yet.
+    assert!(code == 0 && report["records"].as_u64() >= Some(before - 1), "{report}");
+    drop(running);
+}
+
+#[test]
+fn what_is_not_on_a_terminal_gets_no_bar() {
+    let data = loaded(50);
+    let (_, errors, code) = run(&["verify", "--data", &text(data.path())]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+}
+
+/// Turns a bit of this byte over.
+pub fn flip(file: &Path, at: u64) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).expect("a file");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 1 << (at % 8)], at).expect("written");
+}
