@@ -2,6 +2,7 @@
 
 mod berka;
 mod cli;
+mod rot;
 //ROT
 
 use serde_json::Value;
