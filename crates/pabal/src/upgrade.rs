@@ -13,7 +13,9 @@
 //! that old journals can no longer be read or replayed: take the next version (of the rules, of the entries'
 //! encoding, of the journal's format), keep the old one working, and never make these files anew.
 
+use crate::command::{read, verify};
 use crate::machine::BankMachine;
+use crate::progress::Bar;
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Status, entry::flags};
 use pabal_bank::{Bank, Reply, command};
@@ -476,4 +478,20 @@ fn after_the_activation_a_program_that_knows_only_the_old_rules_refuses_and_chan
         other => panic!("{other:?}"),
     }
     assert!(bytes(data.path()) == before, "the refusal changed the journal");
+}
+
+/// What this program cannot judge it does not call wrong, and shows nothing of.
+#[test]
+fn rules_of_the_future_are_an_error_of_input() {
+    let data = kept("rules-1-then-2");
+    let known = pabal_bank::RULES_CURRENT;
+    let mut desk = Desk::open(data.path(), known + 1, 72).expect("opened");
+    (3..=known + 1).for_each(|rules| {
+        desk.one(|id| command::activate_rules(id, rules), Code::Done);
+    });
+    desk.stop();
+    let Err(error) = verify::run(data.path(), &Bar::hidden()) else { panic!("a report") };
+    assert!(!verify::is_wrong(&error) && error.to_string().contains("use a newer one"), "{error}");
+    let Err(error) = read::balance(data.path(), A, None, &Bar::hidden()) else { panic!("a balance") };
+    assert!(!verify::is_wrong(&error) && error.to_string().contains("use a newer one"), "{error}");
 }
