@@ -1,6 +1,7 @@
 //! What the commands print, and how they end: 0 good, 1 checked and wrong, 2 usage or input.
 
 use crate::{kept, loaded, pabal, run, segment_of, text};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
@@ -175,8 +176,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }
 }
