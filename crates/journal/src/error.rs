@@ -13,8 +13,8 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Another process has the journal open for writing, or is checking it.
-    #[error("{0}: another process is writing or checking this journal; stop it first, or wait")]
+    /// Another process has the journal open for writing.
+    #[error("{0}: another process is writing this journal; stop it first")]
     Locked(PathBuf),
     /// A block is neither as it was before its write nor as it was written.
     #[error("{file}, byte {offset}: {what}; nothing of this journal is served, restore it from a copy")]

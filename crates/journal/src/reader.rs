@@ -3,8 +3,9 @@
 use crate::block::{BLOCK, BlockHeader, KIND_RECORD, Position, UNIT, is_sound, is_zero, walk};
 use crate::error::Error;
 use crate::record::{FIRST_UNIT, Record, RecordHeader};
-use crate::scan::{Scanned, Tail, Visit, scan};
+use crate::scan::{By, Scanned, Visit, scan};
 use crate::segment::{self, Layout};
+use crate::writer::SPARES_MAX;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,20 +33,26 @@ impl Reader {
     }
 
     /// Reads everything. While a writer lives, a record counts once its successor has begun; when none
-    /// does, the last whole record counts too, after a sync that makes it so.
+    /// does, the last whole record counts too, after a sync that makes it so. A writer may start meanwhile:
+    /// reading never keeps one from it.
     pub fn scan(&self, visit: Visit<'_>) -> Result<Scanned, Error> {
+        scan(&self.dir, By::Reader(self), visit)
+    }
+
+    /// Whether a writer has the journal open now. The lock is only tried, and let go at once; a writer that
+    /// meets it just then tries again.
+    pub(crate) fn writer_lives(&self) -> Result<bool, Error> {
         let folder = File::open(&self.dir).map_err(Error::io(&self.dir))?;
-        let tail = match flock(&folder, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => {
-                let segments = segment::list(&self.dir)?;
-                for number in segments.saturating_sub(2)..segments {
-                    self.file(number)?.sync_data().map_err(Error::io(&self.dir))?;
-                }
-                Tail::Whole
-            }
-            Err(_) => Tail::Confirmed,
-        };
-        scan(&self.dir, tail, visit)
+        Ok(flock(&folder, FlockOperation::NonBlockingLockShared).is_err())
+    }
+
+    /// Makes durable what a writer that died may have written and not synced.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        let segments = segment::list(&self.dir)?;
+        for number in segments.saturating_sub(SPARES_MAX + 1)..segments {
+            self.file(number)?.sync_data().map_err(Error::io(segment::path(&self.dir, number)))?;
+        }
+        Ok(())
     }
 
     /// About where the journal ends: the block after the last written one, found with a few reads. For showing

@@ -2,6 +2,7 @@
 
 use crate::block::{BLOCK, BlockHeader, KIND_RECORD, UNIT, is_sound, is_zero, walk};
 use crate::error::Error;
+use crate::reader::Reader;
 use crate::record::{FIRST_UNIT, FORMAT, Record, RecordHeader, RecordKind, genesis_hash};
 use crate::segment::{self, Layout};
 use std::fs::File;
@@ -41,13 +42,15 @@ pub struct Scanned {
     pub writer_lives: bool,
 }
 
-/// Whether the last record is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// No writer lives: the last whole record counts.
-    Whole,
-    /// A writer lives: a record counts once its successor has begun, and what follows is its affair.
-    Confirmed,
+/// Who reads.
+#[derive(Clone, Copy)]
+pub(crate) enum By<'r> {
+    /// The writer itself, before it writes: the last whole record counts.
+    Writer,
+    /// Anyone, beside a writer that may come and go meanwhile. While one lives a record counts once its
+    /// successor has begun, and what follows is its affair; else the last whole record counts too, after a
+    /// sync that makes it so.
+    Reader(&'r Reader),
 }
 
 pub(crate) type Visit<'v> =
@@ -55,7 +58,7 @@ pub(crate) type Visit<'v> =
 
 /// Reads the whole journal of this folder, changing nothing, and shows each record.
 pub fn verify(dir: &Path, visit: Visit<'_>) -> Result<Scanned, Error> {
-    crate::Reader::open(dir)?.scan(visit)
+    Reader::open(dir)?.scan(visit)
 }
 
 struct Held {
@@ -69,7 +72,7 @@ pub(crate) struct Scan<'v> {
     dir: PathBuf,
     layout: Layout,
     journal_id: u64,
-    tail: Tail,
+    by: By<'v>,
     visit: Visit<'v>,
     held: Option<Held>,
     found: Scanned,
@@ -87,7 +90,7 @@ enum At {
     Torn(Cut),
 }
 
-pub(crate) fn scan(dir: &Path, tail: Tail, visit: Visit<'_>) -> Result<Scanned, Error> {
+pub(crate) fn scan<'v>(dir: &Path, by: By<'v>, visit: Visit<'v>) -> Result<Scanned, Error> {
     let (layout, journal_id) = segment::identify(dir)?;
     let hash = genesis_hash(journal_id);
     let found = Scanned {
@@ -98,13 +101,13 @@ pub(crate) fn scan(dir: &Path, tail: Tail, visit: Visit<'_>) -> Result<Scanned, 
         next_block: 1,
         cut: None,
         orderly: false,
-        writer_lives: tail == Tail::Confirmed,
+        writer_lives: false,
     };
     let scan = Scan {
         dir: dir.to_path_buf(),
         layout,
         journal_id,
-        tail,
+        by,
         visit,
         held: None,
         found,
@@ -118,26 +121,39 @@ pub(crate) fn scan(dir: &Path, tail: Tail, visit: Visit<'_>) -> Result<Scanned, 
 
 impl Scan<'_> {
     fn run(mut self) -> Result<Scanned, Error> {
-        let segments = segment::list(&self.dir)?;
-        // Where an earlier try ended, and something later showed that the writer had gone on from there.
-        let mut passed = None;
+        // Where an earlier try ended. What does not fit is read again from there: a writer may have come, or
+        // gone on, or gone, between the reading of one block and of the next.
+        let mut tried = None;
         loop {
-            match self.read(segments) {
-                Ok(()) => break,
-                Err(error @ Error::Rotten { .. }) if self.tail == Tail::Confirmed => {
-                    if passed == Some(self.sequence) {
-                        return Err(error);
-                    }
-                    if !self.has_successor(segments)? {
-                        break; // a living writer is in the middle of its write
-                    }
-                    passed = Some(self.sequence);
+            let segments = segment::list(&self.dir)?;
+            self.found.cut = None;
+            let read = self.read(segments);
+            let again = tried.replace(self.sequence) != Some(self.sequence);
+            match (read, self.by) {
+                (Ok(()), _) if self.found.cut.is_none() => break,
+                (Err(error), _) if !matches!(error, Error::Rotten { .. }) => return Err(error),
+                (read, By::Writer) => {
+                    read?;
+                    break;
                 }
-                Err(error) => return Err(error),
+                (read, By::Reader(reader)) => {
+                    if reader.writer_lives()? && !self.has_successor(segments)? {
+                        self.found.cut = None;
+                        break; // it is in the middle of its write
+                    }
+                    if !again {
+                        read?;
+                        break;
+                    }
+                }
             }
         }
-        if self.tail == Tail::Whole {
-            self.release()?;
+        if let By::Reader(reader) = self.by {
+            self.found.writer_lives = reader.writer_lives()?;
+            if !self.found.writer_lives {
+                reader.sync()?;
+                self.release()?;
+            }
         }
         Ok(self.found)
     }
@@ -215,9 +231,7 @@ impl Scan<'_> {
                 At::Torn(cut) => {
                     // Its write began, so the one before was durable.
                     self.release()?;
-                    if self.tail == Tail::Whole {
-                        self.found.cut = Some(cut);
-                    }
+                    self.found.cut = Some(cut);
                     return Ok(true);
                 }
             }
@@ -299,11 +313,12 @@ impl Scan<'_> {
         let hash = *blake3::hash(region).as_bytes();
         (self.sequence, self.hash, self.last_block) = (header.sequence, hash, start_block);
         self.next_block = start_block + (region.len() / BLOCK) as u64;
-        if self.tail == Tail::Whole {
-            self.show(&Record { header: &header, start_block, hash, blocks: region })
-        } else {
-            self.held = Some(Held { header, start_block, hash, blocks: region.to_vec() });
-            Ok(())
+        match self.by {
+            By::Writer => self.show(&Record { header: &header, start_block, hash, blocks: region }),
+            By::Reader(_) => {
+                self.held = Some(Held { header, start_block, hash, blocks: region.to_vec() });
+                Ok(())
+            }
         }
     }
 

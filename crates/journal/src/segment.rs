@@ -65,12 +65,10 @@ pub(crate) fn list(dir: &Path) -> Result<u64, Error> {
         let entry = entry.map_err(Error::io(dir))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let digits = |n: &&str| n.len() == 12 && n.bytes().all(|b| b.is_ascii_digit());
-        if name.strip_suffix(".tmp").filter(digits).is_some() {
+        if numbered(&name, ".tmp").is_some() {
             continue; // a spare whose making was cut short; the next writer removes it
         }
-        let number = name.strip_suffix(".seg").filter(digits).and_then(|n| n.parse().ok());
-        match number {
+        match numbered(&name, ".seg") {
             Some(number) => numbers.push(number),
             None => return Err(Error::Folder { file: entry.path(), what: STRANGE }),
         }
@@ -82,6 +80,23 @@ pub(crate) fn list(dir: &Path) -> Result<u64, Error> {
         }
     }
     Ok(numbers.len() as u64)
+}
+
+/// The number in a name of twelve digits and this ending.
+fn numbered(name: &str, ending: &str) -> Option<u64> {
+    let digits = name.strip_suffix(ending)?;
+    (digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Removes spares whose making was cut short. Nothing else: what is strange is not ours to remove.
+pub(crate) fn remove_unfinished(dir: &Path) -> Result<(), Error> {
+    for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
+        let entry = entry.map_err(Error::io(dir))?;
+        if numbered(&entry.file_name().to_string_lossy(), ".tmp").is_some() {
+            std::fs::remove_file(entry.path()).map_err(Error::io(entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads and checks the header of the first segment: the layout and the journal's id.

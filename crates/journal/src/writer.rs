@@ -5,7 +5,7 @@ use crate::buffer::RecordBuffer;
 use crate::durable::Durable;
 use crate::error::Error;
 use crate::record::RecordHeader;
-use crate::scan::{Cut, Tail, Visit, scan};
+use crate::scan::{By, Cut, Visit, scan};
 use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -14,7 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
+
+/// How long an opening waits for the lock: much longer than a reader has it, which is microseconds.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How a journal is made and written.
 #[derive(Clone, Copy, Debug)]
@@ -74,14 +78,8 @@ impl Journal {
     ) -> Result<(Journal, Recovered), Error> {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
         let folder = File::open(dir).map_err(Error::io(dir))?;
-        flock(&folder, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| Error::Locked(dir.to_path_buf()))?;
-        for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
-            let path = entry.map_err(Error::io(dir))?.path();
-            if path.extension().is_some_and(|e| e == "tmp") {
-                std::fs::remove_file(&path).map_err(Error::io(&path))?;
-            }
-        }
+        lock(dir, &folder)?;
+        segment::remove_unfinished(dir)?;
         let mut segments = segment::list(dir)?;
         if segments == 0 {
             let layout = Layout { segment_blocks: config.segment_blocks as u64 };
@@ -89,7 +87,7 @@ impl Journal {
             segments = 1;
         }
         let (layout, journal_id) = segment::identify(dir)?;
-        let scanned = scan(dir, Tail::Whole, visit)?;
+        let scanned = scan(dir, By::Writer, visit)?;
         let fresh = scanned.records == 0 && scanned.cut.is_none();
         let segment = scanned.next_block.saturating_sub(1) / layout.segment_blocks;
         let path = segment::path(dir, segment);
@@ -226,6 +224,18 @@ impl Journal {
     }
 }
 
+/// Takes the lock of a writer. Readers only try it, for a moment; another writer keeps it.
+fn lock(dir: &Path, folder: &File) -> Result<(), Error> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    while flock(folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= until {
+            return Err(Error::Locked(dir.to_path_buf()));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 /// Makes the next segment in the background, so that a record never waits for one unless it is late.
 struct Spares {
     dir: PathBuf,
@@ -239,20 +249,22 @@ struct Spares {
 }
 
 /// Segments kept ready ahead of the one being written.
-const AHEAD: u64 = 2;
+pub(crate) const SPARES_MAX: u64 = 2;
 
 impl Spares {
     fn start(dir: &Path, layout: Layout, id: u64, direct: bool, made: u64, current: u64) -> Spares {
         let (asked, requests) = channel::<u64>();
         let (answers, done) = channel();
         let folder = dir.to_path_buf();
-        let thread = std::thread::spawn(move || {
+        let make = move || {
             for segment in requests {
                 if answers.send(segment::make(&folder, layout, id, segment, direct)).is_err() {
                     return;
                 }
             }
-        });
+        };
+        let thread = std::thread::Builder::new().name("pabal-spares".into()).spawn(make);
+        let thread = thread.expect("a thread at the start");
         let mut spares = Spares {
             dir: dir.to_path_buf(),
             made,
@@ -278,7 +290,7 @@ impl Spares {
 
     /// The file of this segment, waiting for it if it is still being made.
     fn take(&mut self, segment: u64) -> Result<PathBuf, Error> {
-        self.want(segment + 1 + AHEAD);
+        self.want(segment + 1 + SPARES_MAX);
         while self.made <= segment {
             self.done.recv().map_err(|_| Error::Stopped)??;
             self.made += 1;

@@ -168,6 +168,40 @@ fn while_a_writer_writes_what_is_read_is_sound_and_never_less_than_before() {
     assert_eq!(scan(dir.path()).expect("sound").records, 401);
 }
 
+/// A check of the journal that takes an hour must not keep a bank from starting for an hour.
+#[test]
+fn a_writer_may_start_while_others_read() {
+    for (stays, torn) in [(true, false), (false, false), (true, true), (false, true)] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut journal, _) = open(dir.path()).expect("made");
+        (0..6).for_each(|_| drop(append(&mut journal, 50)));
+        let last = append(&mut journal, 50)[0].block();
+        drop(journal);
+        if torn {
+            let file = OpenOptions::new().write(true).open(&files(dir.path())[1]).expect("a segment");
+            let at = last % SEGMENT_BLOCKS as u64;
+            file.write_all_at(&[0; BLOCK], at * BLOCK as u64).expect("zeroed");
+        }
+        let (mut writer, mut seen) = (None, Vec::new());
+        let scanned = verify(dir.path(), &mut |record| {
+            if seen.is_empty() {
+                let (mut journal, recovered) = open(dir.path())?;
+                assert_eq!(recovered.cut.is_some(), torn);
+                (0..4).for_each(|_| drop(append(&mut journal, 30)));
+                writer = stays.then_some(journal);
+            }
+            seen.push(record.header.sequence);
+            Ok(())
+        })
+        .expect("sound");
+        assert_eq!((scanned.writer_lives, scanned.cut), (stays, None));
+        assert!(seen.iter().copied().eq(1..=seen.len() as u64), "each once, in order: {seen:?}");
+        assert!(seen.len() >= 6, "what was there before is seen: {seen:?}");
+        drop(writer);
+        assert_eq!(scan(dir.path()).expect("sound").records, if torn { 10 } else { 11 });
+    }
+}
+
 /// Every way in which the blocks of the last record can have reached the disk or not.
 #[test]
 fn a_torn_record_is_cut_whatever_blocks_of_it_are_missing() {
