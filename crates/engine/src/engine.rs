@@ -92,8 +92,8 @@ pub struct Engine<M: Machine> {
 }
 
 impl<M: Machine> Engine<M> {
-    /// Opens the data folder, replays its journal into the machine, and runs. `progress` hears of each
-    /// replayed record.
+    /// Opens the data folder, replays its journal into the machine, and runs. `progress` hears, after
+    /// each replayed record, the block at which it ended.
     pub fn start(
         data: &Path,
         mut machine: M,
@@ -114,7 +114,7 @@ impl<M: Machine> Engine<M> {
                     replay.record(record)?;
                     commands = replay.commands;
                 }
-                progress(record.header.sequence);
+                progress(record.start_block + record.header.blocks as u64);
                 Ok(())
             })?;
             drop(replay);

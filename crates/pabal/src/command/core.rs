@@ -2,12 +2,14 @@
 
 use crate::ids;
 use crate::machine::BankMachine;
+use crate::progress::Bar;
 use anyhow::{bail, ensure};
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Command, Kind};
+use pabal_engine::engine::JOURNAL;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
-use pabal_journal::JournalConfig;
+use pabal_journal::{JournalConfig, Reader};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::path::Path;
@@ -31,14 +33,21 @@ pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
         journal_id: ids::random(),
         time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms },
     };
-    let (engine, recovery) =
-        Engine::start(data, BankMachine::default(), config, &mut |_| {}).map_err(|error| match error {
-            pabal_engine::Error::Time(gap) => anyhow::anyhow!(
-                "{gap}\nThis machine has no hardware clock to compare with. Two people who have looked at \
+    let bar = Bar::new(true);
+    bar.begin("replaying the journal");
+    // Only for the bar: a journal that is not there yet, or is wrong, the start says better.
+    let end = Reader::open(&data.join(JOURNAL)).and_then(|reader| reader.extent()).unwrap_or(0);
+    let (engine, recovery) = Engine::start(data, BankMachine::default(), config, &mut |block| {
+        bar.at(block, end)
+    })
+    .map_err(|error| match error {
+        pabal_engine::Error::Time(gap) => anyhow::anyhow!(
+            "{gap}\nThis machine has no hardware clock to compare with. Two people who have looked at \
                  another clock may vouch: --time-confirmed-by NAME --time-confirmed-by NAME"
-            ),
-            other => other.into(),
-        })?;
+        ),
+        other => other.into(),
+    })?;
+    drop(bar);
     if let Some(cut) = recovery.journal.cut {
         println!(
             "cut a torn record that was never acknowledged: sequence {}, {} blocks",

@@ -5,6 +5,7 @@ use super::verify::{self, Replayed};
 use crate::dates;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail, ensure};
+use iso_currency::Currency;
 use jiff::civil::Date;
 use pabal_bank::ledger::account::Account;
 use pabal_bank::ledger::{Kind, Leg, Posting};
@@ -15,15 +16,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use zerocopy::FromBytes;
 
-/// Decimals and code of a currency.
+/// Code and decimals of a currency by its number (ISO 4217); `XXX`, no currency, where there is none.
 fn currency(numeric: u16) -> (&'static str, u8) {
-    match numeric {
-        203 => ("CZK", 2),
-        410 => ("KRW", 0),
-        840 => ("USD", 2),
-        978 => ("EUR", 2),
-        _ => ("XXX", 0),
-    }
+    let known = Currency::from_numeric(numeric as u32).unwrap_or(Currency::XXX);
+    (known.code(), known.exponent().unwrap_or(0) as u8)
 }
 
 /// An entry of an account's history, and the account's own side of it.
@@ -156,8 +152,7 @@ pub fn balance(data: &Path, account: u64, as_of: Option<Date>, bar: &Bar) -> any
 
 /// Money as its own currency writes it.
 pub fn money(minor: i64, code: &str) -> String {
-    let decimals =
-        [203, 410, 840, 978].into_iter().map(currency).find(|(c, _)| *c == code).map_or(0, |c| c.1);
+    let decimals = Currency::from_code(code).and_then(Currency::exponent).unwrap_or(0);
     let (sign, digits) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
     let unit = 10u64.pow(decimals as u32);
     let whole = grouped(digits / unit);
