@@ -8,7 +8,7 @@ use pabal_ledger::account::{Account, Status};
 use pabal_ledger::digest::{Digest, Object};
 use pabal_ledger::entry::{ENTRY_UNITS, flags};
 use pabal_ledger::window::{CLASSES, Seen, Window};
-use pabal_ledger::{Code, Command, Date, Id, Ledger, Moment, Op, Outcome, Posting, Verdict};
+use pabal_ledger::{Asked, Code, Command, Date, Id, Ledger, Moment, Op, Outcome, Posting, Verdict};
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -293,8 +293,8 @@ impl Bank {
             let outcome = &mut entry.outcome;
             let code = match op {
                 Op::Post | Op::Hold | Op::PostHold | Op::VoidHold | Op::Reverse => {
-                    let moment = &self.moment;
-                    self.ledger.execute(op, command, evidence.as_ref(), moment, position, verdict, outcome)
+                    let asked = Asked { op, command, evidence: evidence.as_ref() };
+                    self.ledger.execute(asked, &self.moment, position, verdict, outcome)
                 }
                 _ => {
                     let done = self.manage(op, command, position, verdict, outcome, &mut released);
@@ -503,10 +503,9 @@ impl Bank {
             // Found again by a later part that names this one.
             place[..bytes.len()].copy_from_slice(bytes);
             place[5] = ENTRY_UNITS as u8;
-            let (moment, mut outcome) = (&self.moment, Outcome::default());
-            let evidence = evidence.as_ref();
-            let code =
-                self.ledger.execute(*op, command, evidence, moment, position, Verdict::Open, &mut outcome);
+            let asked = Asked { op: *op, command, evidence: evidence.as_ref() };
+            let mut outcome = Outcome::default();
+            let code = self.ledger.execute(asked, &self.moment, position, Verdict::Open, &mut outcome);
             if code != Code::Done {
                 failed = Some((i, code));
                 break;

@@ -81,8 +81,9 @@ impl<M: Machine> Core<M> {
         for ask in asks {
             if let Ask::Execute(request, its, _) = &ask {
                 let time = matches!(self.time, Time::Carried { .. }).then_some(request.header.time_ms);
-                let fits = room.and(*its).blocks() <= self.blocks_max;
-                if !together.is_empty() && !(fits && carried.is_none_or(|before| Some(before) == time)) {
+                let too_much = room.and(*its).blocks() > self.blocks_max;
+                let other_time = carried.is_some_and(|before| Some(before) != time);
+                if !together.is_empty() && (too_much || other_time) {
                     self.execute_all(std::mem::take(&mut together), room)?;
                     room = Room::default();
                 }

@@ -31,6 +31,17 @@ pub enum Verdict {
     Given(Code),
 }
 
+/// A money command, with what it needs of the journal.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its op.
+    pub op: Op,
+    /// The command.
+    pub command: &'a Command,
+    /// The entry that a reversal names.
+    pub evidence: Option<&'a Posting>,
+}
+
 /// The ledger.
 #[derive(Default)]
 pub struct Ledger {
@@ -99,20 +110,18 @@ impl Ledger {
 
     // ── money ────────────────────────────────────────────────────────────────────────────────────
 
-    /// Decides a money command whose entry will stand at `position` and carries it out when done.
-    /// `evidence` is the entry that a reversal names; `outcome`, all zero, is where the outcome is written:
-    /// the entry's own place in the record.
+    /// Decides a money command whose entry will stand at `position` and carries it out when done. The outcome
+    /// is written into `outcome`, all zero before: the entry's own place in the record.
     #[inline]
     pub fn execute(
         &mut self,
-        op: Op,
-        command: &Command,
-        evidence: Option<&Posting>,
+        asked: Asked<'_>,
         moment: &Moment,
         position: u64,
         verdict: Verdict,
         outcome: &mut Outcome,
     ) -> Code {
+        let Asked { op, command, evidence } = asked;
         let decided = match op {
             Op::Post => self.post(command, moment, position, verdict, outcome),
             Op::Hold => self.hold(command, moment, position, verdict, outcome),

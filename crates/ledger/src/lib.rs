@@ -38,5 +38,5 @@ pub use account::{Account, Status};
 pub use code::Code;
 pub use digest::Digest;
 pub use entry::{Command, Date, Header, Id, Leg, Op, Outcome, Posting};
-pub use ledger::{Ledger, Moment, Verdict};
+pub use ledger::{Asked, Ledger, Moment, Verdict};
 pub use rules::{Class, Kind};
