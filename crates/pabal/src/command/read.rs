@@ -18,7 +18,7 @@ use zerocopy::FromBytes;
 
 /// Code and decimals of a currency by its number (ISO 4217); `XXX`, no currency, where there is none.
 fn currency(numeric: u16) -> (&'static str, u8) {
-    let known = Currency::from_numeric(numeric as u32).unwrap_or(Currency::XXX);
+    let known = Currency::from_numeric(numeric).unwrap_or(Currency::XXX);
     (known.code(), known.exponent().unwrap_or(0) as u8)
 }
 
