@@ -156,10 +156,14 @@ impl<M: Machine> Core<M> {
         let (_, place) = buffer.entry(1);
         place.copy_from_slice(header.as_bytes());
         let empty = buffer.count();
-        let (durable, reader, first) = (&self.durable, &self.reader, buffer.start_block());
+        let (durable, reader, end) = (&self.durable, &self.reader, self.next_block);
         let mut earlier = |position: Position| {
-            // An entry of a record on its way to the disk: it is there when the writer says so.
-            durable.wait_for(position.block().min(first));
+            if position.block() >= end {
+                // Skipped before this record, at a segment's end: nobody will ever write there.
+                return None;
+            }
+            // An entry of a record on its way to the disk: it is there when its block is durable.
+            durable.wait_for(position.block() + 1);
             read_entry(reader, position)
         };
         let mut sink = Sink { buffer, earlier: &mut earlier };
