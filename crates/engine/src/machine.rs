@@ -105,5 +105,10 @@ impl Sink<'_> {
 
 /// Reads an entry for a sink: None when there is none; an error that is not "no entry here" stops.
 pub(crate) fn read_entry(reader: &Reader, position: Position) -> Option<Vec<u8>> {
-    reader.entry(position).ok().map(|entry| entry.to_vec())
+    match reader.entry(position) {
+        Ok(entry) => Some(entry.to_vec()),
+        Err(pabal_journal::Error::NoEntry(_)) => None,
+        // To decide as if it were not there would record a decision that no sound copy gives again.
+        Err(error) => panic!("{error}"),
+    }
 }
