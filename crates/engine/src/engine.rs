@@ -168,9 +168,10 @@ impl<M: Machine> Engine<M> {
     }
 
     /// Sends a request. The answer comes when it is durable; a full lane answers at once.
-    pub fn submit(&self, request: Request) -> Ticket<Response<M::Reply>> {
+    pub fn submit(&self, mut request: Request) -> Ticket<Response<M::Reply>> {
         let (to, answer) = sync_channel(1);
         let (commands, weight) = (request.commands.len(), request.commands.as_bytes().len());
+        request.header = request.header.in_form(commands as u32);
         let bulk = request.header.is_bulk();
         let refuse = |refusal| {
             let replies = vec![M::refused(refusal); commands];

@@ -83,6 +83,12 @@ impl RequestHeader {
         }
     }
 
+    /// The same in the form that the journal has: what only the engine may say does not come from a sender.
+    pub(crate) fn in_form(self, count: u32) -> RequestHeader {
+        let RequestHeader { op, version, entry_units, .. } = RequestHeader::new(Lane::Online, self.class);
+        RequestHeader { op, version, command_units: 0, flags: 0, entry_units, code: 0, count, ..self }
+    }
+
     /// Whether it is bulk work.
     pub fn is_bulk(&self) -> bool {
         self.lane == Lane::Bulk as u8
