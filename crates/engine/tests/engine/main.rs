@@ -1,10 +1,13 @@
 //! Tests of the engine, on a toy state machine whose commands can be held, repeated and made to crash.
 
 mod durable;
+mod find;
 mod follow;
 mod gate;
+mod header;
 mod lanes;
 mod room;
+mod replay;
 mod setup;
 mod stop;
 mod time;

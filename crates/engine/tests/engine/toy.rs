@@ -144,8 +144,8 @@ pub struct Seen {
 /// The machine.
 pub struct Toy {
     pub counters: BTreeMap<u64, i64>,
-    decided: BTreeMap<u64, u64>,
-    blocked: BTreeSet<u64>,
+    pub decided: BTreeMap<u64, u64>,
+    pub blocked: BTreeSet<u64>,
     pub rules: u32,
     /// The newest rules that this program knows.
     pub known: u32,
