@@ -1,5 +1,6 @@
 //! Tests of the engine, on a toy state machine whose commands can be held, repeated and made to crash.
 
+mod child;
 mod durable;
 mod find;
 mod follow;
@@ -7,6 +8,7 @@ mod gate;
 mod header;
 mod lanes;
 mod room;
+mod poison;
 mod replay;
 mod setup;
 mod stop;
