@@ -10,6 +10,7 @@ mod lanes;
 mod room;
 mod poison;
 mod replay;
+mod ring;
 mod setup;
 mod stop;
 mod time;
