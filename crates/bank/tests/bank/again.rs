@@ -24,10 +24,13 @@ impl Made {
     }
 }
 
+/// Makes the commands of a step.
+type Make = Box<dyn Fn(&Made) -> Vec<Command>>;
+
 /// A step: one command, or a bundle when it makes several.
 struct Step {
     parts: usize,
-    make: Box<dyn Fn(&Made) -> Vec<Command>>,
+    make: Make,
 }
 
 fn step(parts: usize, make: impl Fn(&Made) -> Vec<Command> + 'static) -> Step {
