@@ -137,25 +137,35 @@ impl Scan<'_> {
                     break;
                 }
                 (read, By::Reader(reader)) => {
-                    if reader.writer_lives()? && !self.has_successor(segments)? {
+                    let lives = reader.writer_lives()?;
+                    if lives && !self.has_successor(segments)? {
                         self.found.cut = None;
                         break; // it is in the middle of its write
                     }
-                    if !again {
-                        read?;
-                        break;
+                    if again {
+                        continue;
                     }
+                    // The same once more: so it is. What was read before it counts.
+                    self.settle(reader)?;
+                    read?;
+                    break;
                 }
             }
         }
         if let By::Reader(reader) = self.by {
-            self.found.writer_lives = reader.writer_lives()?;
-            if !self.found.writer_lives {
-                reader.sync()?;
-                self.release()?;
-            }
+            self.settle(reader)?;
         }
         Ok(self.found)
+    }
+
+    /// Shows the last record read when no writer lives, after a sync that makes it durable.
+    fn settle(&mut self, reader: &Reader) -> Result<(), Error> {
+        self.found.writer_lives = reader.writer_lives()?;
+        if self.found.writer_lives {
+            return Ok(());
+        }
+        reader.sync()?;
+        self.release()
     }
 
     /// Reads on from the last record read.
