@@ -10,7 +10,7 @@ use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use pabal_bank::command;
 use pabal_bank::ledger::entry::COMMAND_BYTES;
-use pabal_bank::ledger::{Class, Code, Command, Id, Kind};
+use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Op};
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
 use pabal_journal::JournalConfig;
 use serde_json::{Value, json};
@@ -111,35 +111,38 @@ fn commands(file: &mut File) -> anyhow::Result<Vec<Command>> {
 pub fn check(data: &Path, sent: &Path, acked: &Path) -> anyhow::Result<Value> {
     let mut entries: BTreeMap<Id, Vec<(u64, u16)>> = BTreeMap::new();
     let replayed = verify::replay(data, &Bar::hidden(), &mut |position, entry| {
-        if Command::of(pabal_bank::ledger::Op::Found, entry.command.id).header.version
-            == entry.command.header.version
-            && entry.command.id.is_valid()
-        {
+        // Requests' headers and released holds are no commands that were sent.
+        let op = Op::from_u16(entry.command.header.op);
+        if op.is_some_and(|op| op != Op::HoldReleased) {
             entries.entry(entry.command.id).or_default().push((position, entry.command.header.code));
         }
     })?;
     let scanned = &replayed.scanned;
     let mut bytes = Vec::new();
     File::open(acked)?.read_to_end(&mut bytes)?;
-    let (mut acknowledged, mut found, mut missing, mut doubled, mut differing) =
-        (0u64, 0u64, 0u64, 0u64, 0u64);
+    // Each id once, however often it was answered; every later answer must be the first one again.
+    let mut answers: BTreeMap<Id, (u64, u16)> = BTreeMap::new();
+    let (mut found, mut missing, mut doubled, mut differing) = (0u64, 0u64, 0u64, 0u64);
     for ack in bytes.chunks_exact(ACK_BYTES) {
         let word = |i: usize| u64::from_le_bytes(ack[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
         let (id, position, code) = (Id { high: word(0), low: word(1) }, word(2), word(3));
         let Some(code) = u16::try_from(code).ok().and_then(Code::from_u16) else { bail!("a broken answer") };
-        if !code.uses_id() {
-            continue; // refused without a trace: nothing to find
+        if code.uses_id() {
+            let answer = (position, code as u16);
+            differing += u64::from(*answers.entry(id).or_insert(answer) != answer);
         }
-        acknowledged += 1;
-        match entries.get(&id).map(Vec::as_slice) {
+    }
+    for (id, answer) in &answers {
+        match entries.get(id).map(Vec::as_slice) {
             None => missing += 1,
             Some([one]) => {
                 found += 1;
-                differing += u64::from(*one != (position, code as u16));
+                differing += u64::from(one != answer);
             }
             Some(_) => doubled += 1,
         }
     }
+    let acknowledged = answers.len();
     // Also what was never answered must not be there twice.
     let twice = entries.values().filter(|e| e.len() > 1).count() as u64;
     let sent = std::fs::metadata(sent)?.len() / COMMAND_BYTES as u64;
