@@ -71,9 +71,8 @@ impl<'m, M: Machine> Replay<'m, M> {
             return Err(ReplayError::RulesUnknown { sequence: h.sequence, found: h.rules, known });
         }
         let fold = h.rules != known;
-        if h.count > 0 {
-            self.machine.begin(h.time_ms);
-        }
+        // Closing records too: a batch of questions before them moved the time and left no record.
+        self.machine.begin(h.time_ms);
         self.buffer.begin(record.start_block);
         let mut entries = record.entries().peekable();
         while let Some((position, bytes)) = entries.next() {

@@ -143,6 +143,8 @@ pub struct Seen {
 
 /// The machine.
 pub struct Toy {
+    /// Of the batch: part of the state, as a bank's is.
+    pub time_ms: u64,
     pub counters: BTreeMap<u64, i64>,
     pub decided: BTreeMap<u64, u64>,
     pub blocked: BTreeSet<u64>,
@@ -161,6 +163,7 @@ pub struct Toy {
 impl Default for Toy {
     fn default() -> Self {
         Toy {
+            time_ms: 0,
             counters: BTreeMap::new(),
             decided: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -222,7 +225,10 @@ impl Machine for Toy {
         command_of(command).units as usize + 1 + command_of(command).room as usize
     }
 
-    fn begin(&mut self, _time_ms: u64) {}
+    fn begin(&mut self, time_ms: u64) {
+        assert!(time_ms >= self.time_ms, "time never goes back");
+        self.time_ms = time_ms;
+    }
 
     fn admit(&self, request: &RequestHeader) -> Result<(), Reply> {
         if self.blocked.contains(&request.principal) { Err(Reply::refused(BLOCKED)) } else { Ok(()) }
@@ -308,6 +314,7 @@ impl Machine for Toy {
         self.counters.iter().for_each(|(counter, value)| mix(*counter, *value as u64));
         self.decided.iter().for_each(|(id, position)| mix(*id, *position));
         self.blocked.iter().for_each(|principal| mix(*principal, 1));
+        mix(self.time_ms, 2);
         (digest as u128).to_le_bytes()
     }
 
