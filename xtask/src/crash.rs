@@ -42,7 +42,9 @@ pub fn run(cycles: u64, json: bool) -> anyhow::Result<bool> {
         for _ in 0..CYCLES_A_FOLDER.min(cycles - done) {
             let before = length(&acked);
             let mut child = arguments("load").stdout(Stdio::null()).spawn()?;
-            wait_for_answers(&mut child, &acked, before)?;
+            if let Err(error) = wait_for_answers(&mut child, &acked, before) {
+                return Err(error.context(format!("kept: {}", folder.keep().display())));
+            }
             // From the middle of the first batches to deep in the load.
             std::thread::sleep(Duration::from_micros(random.below(60_000)));
             child.kill()?; // SIGKILL
