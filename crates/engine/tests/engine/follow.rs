@@ -142,6 +142,8 @@ fn a_closing_record_follows_work_and_only_work() {
         ask(&engine, &[add(id, 1)]);
         assert_eq!(heard(engine.query(1)), Ok(id as i64));
     }
+    // Waits for what must not come: too short a wait could miss it, never invent it.
+    assert!(!follower.next(Duration::from_millis(50), |_| ()).expect("read"), "confirmed once more");
     engine.stop().expect("stopped");
     let kinds: Vec<_> = records(dir.path()).iter().map(|record| record.kind).collect();
     assert_eq!(kinds.len(), 21);
