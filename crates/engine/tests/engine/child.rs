@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 const ROLE: &str = "PABAL_ENGINE_TEST_CHILD";
 const DATA: &str = "PABAL_ENGINE_TEST_DATA";
@@ -86,18 +87,33 @@ fn load(engine: &Engine<Toy>) {
     }
 }
 
-fn spawn(role: Role, data: &Path) -> Child {
+/// Held while a child is made: until it runs its own program it has our files open, and so our locks.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// Waits until no child has files of ours. What this process closed before is then closed for all.
+pub fn none_in_the_making() {
+    drop(MAKING.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn spawn(role: Role, data: &Path) -> (Child, BufReader<ChildStdout>) {
     let mut command = std::process::Command::new(std::env::current_exe().expect("this binary"));
     command.args(["--exact", "child::act", "--nocapture", "--test-threads=1"]);
     command.env(ROLE, format!("{role:?}")).env(DATA, data);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a child")
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut child = command.spawn().expect("a child");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+    // Its first byte shows that it runs its own program.
+    assert!(!lines.fill_buf().expect("read").is_empty(), "the child said nothing");
+    (child, lines)
 }
 
 /// Runs a child to its end. True when it was the process that died, and not the engine that stopped.
 pub fn crashes(role: Role, data: &Path) -> bool {
     const SIGABRT: i32 = 6;
-    let output = spawn(role, data).wait_with_output().expect("it ends");
-    output.status.signal() == Some(SIGABRT)
+    let (mut child, mut lines) = spawn(role, data);
+    std::io::copy(&mut lines, &mut std::io::sink()).expect("read");
+    child.wait().expect("it ends").signal() == Some(SIGABRT)
 }
 
 /// A child that is killed in the middle of its work.
@@ -108,8 +124,7 @@ pub struct Killed {
 
 impl Killed {
     pub fn spawn(role: Role, data: &Path) -> Killed {
-        let mut child = spawn(role, data);
-        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        let (child, lines) = spawn(role, data);
         Killed { child, lines }
     }
 

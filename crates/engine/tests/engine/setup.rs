@@ -1,5 +1,6 @@
 //! What every test needs: an engine on a folder, requests, and the journal read from its files.
 
+use crate::child::none_in_the_making;
 use crate::gate::PATIENCE;
 use crate::toy::{Command, Reply, Toy, value_of};
 use pabal_engine::request::REQUEST_OP;
@@ -60,6 +61,7 @@ pub fn try_start(
     time: TimeSource,
     segment_blocks: u32,
 ) -> Result<(Engine<Toy>, Recovery), Error> {
+    none_in_the_making();
     let seen = toy.seen.clone();
     let journal = JournalConfig { segment_blocks, direct: true };
     let started = Engine::start(data, toy, EngineConfig { journal, journal_id: 7, time }, &mut |_| {})?;
@@ -135,6 +137,7 @@ impl Written {
 
 /// All records in the files of this folder, whose engine has ended.
 pub fn records(data: &Path) -> Vec<Written> {
+    none_in_the_making();
     let mut all = Vec::new();
     verify(&data.join("journal"), &mut |record| {
         let h = record.header;
