@@ -9,6 +9,7 @@ use crate::writer::SPARES_MAX;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -91,7 +92,11 @@ impl Reader {
         }
         let mut block = [0; BLOCK];
         let segment = self.layout.segment_of(position.block());
-        let Ok(file) = self.file(segment) else { return Err(missing) };
+        let file = match self.file(segment) {
+            // Beyond the journal's end; anything else that keeps it from being read does not say that it is not.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Err(missing),
+            other => other?,
+        };
         let offset = self.layout.offset_of(position.block());
         file.read_exact_at(&mut block, offset).map_err(Error::io(&self.dir))?;
         if is_zero(&block) {

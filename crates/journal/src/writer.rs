@@ -224,6 +224,13 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    /// Whoever waits for a record to be durable waits no longer, however the writer ended.
+    fn drop(&mut self) {
+        self.durable.stop();
+    }
+}
+
 /// Takes the lock of a writer. Readers only try it, for a moment; another writer keeps it.
 fn lock(dir: &Path, folder: &File) -> Result<(), Error> {
     let until = Instant::now() + LOCK_PATIENCE;

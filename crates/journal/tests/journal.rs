@@ -96,6 +96,35 @@ fn the_extent_is_the_block_after_the_last_written_one() {
     }
 }
 
+/// A writer that panicked left a core waiting for ever for a record that nobody would write.
+#[test]
+fn whoever_waits_for_a_record_waits_no_longer_when_the_writer_is_gone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    append(&mut journal, 3);
+    let durable = journal.durable();
+    let waiting = std::thread::spawn(move || {
+        durable.wait_for(1000);
+        durable.wait_sequence(5, std::time::Duration::from_secs(3600))
+    });
+    drop(journal);
+    assert!(!waiting.join().expect("it returned"), "the record never came");
+}
+
+/// What keeps a segment from being read does not say that an entry is not there.
+#[test]
+fn a_segment_that_cannot_be_read_is_an_error_not_a_missing_entry() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let positions = some_records(dir.path());
+    let last = *positions.last().expect("some");
+    let segment = files(dir.path())[(last.block() / SEGMENT_BLOCKS as u64) as usize].clone();
+    std::fs::remove_file(&segment).expect("removed");
+    let reader = Reader::open(dir.path()).expect("a reader");
+    assert!(matches!(reader.entry(last), Err(Error::NoEntry(_))), "beyond the end");
+    std::os::unix::fs::symlink(&segment, &segment).expect("a link that leads to itself");
+    assert!(matches!(reader.entry(last), Err(Error::Io { .. })));
+}
+
 #[test]
 fn a_second_writer_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
