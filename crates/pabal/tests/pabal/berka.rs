@@ -139,6 +139,14 @@ fn wrong_files_are_named_by_line_and_column_and_nothing_is_imported() {
         ("trans_bank_1993_94", "900.00,900.00", "-900.00,900.00", "line 2, column amount"),
         ("trans_bank_1993_94", "trans_id,account_id", "trans,account_id", "line 1, column trans_id"),
         ("trans_bank_1993_94", "207264,704", "171812,704", "line 3, column trans_id"),
+        ("account", "1993-01-01", "2149-06-07", "line 2, column date"),
+        // The first two rows are cash paid in: each fits, the bank's own cash has no room for both.
+        (
+            "trans_bank_1993_94",
+            "900.00,900.00,,,,0.00\n207264,704,1993-01-01,1,PRIJEM,VKLAD,1000.00",
+            "50000000000000000.00,900.00,,,,0.00\n207264,704,1993-01-01,1,PRIJEM,VKLAD,50000000000000000.00",
+            "line 3, column amount: \"50000000000000000.00\" takes the balance of the bank's own cash",
+        ),
         ("card", "", "", "card.csv.gz"),
     ];
     for (file, from, to, wanted) in cases {

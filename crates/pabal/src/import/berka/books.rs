@@ -1,7 +1,7 @@
 //! The books as the import needs them: what is opened, what is kept, what is posted on which path.
 
 use super::parse::{self, Books as Parsed};
-use super::parse_error::ReadError;
+use super::parse_error::{Fault, ReadError};
 use super::tables::{self, Operation, Record, Role, Side, Symbol};
 use pabal_bank::ledger::{Class, Kind};
 use std::collections::BTreeMap;
@@ -54,52 +54,36 @@ pub struct Books {
 
 /// Why the books cannot be imported. Nothing was posted.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A file does not say what it should.
-    #[error("{0}; nothing was imported")]
-    Read(ReadError),
-    /// A number or a day that the ledger has no room for.
-    #[error("{0}; nothing was imported")]
-    Bounds(String),
-}
-
-/// Account numbers and keys below this; the bank's own accounts lie above.
-pub const NUMBERS_MAX: u64 = 1_000_000_000_000_000;
+#[error("{0}; nothing was imported")]
+pub struct Error(ReadError);
 
 /// Reads and checks a folder. Nothing is posted.
 pub fn read(dir: &Path) -> Result<Books, Error> {
-    let parsed = parse::read(dir, &mut |_| {}).map_err(Error::Read)?;
+    let parsed = parse::read(dir, &mut |_| {}).map_err(Error)?;
     let mut owners = BTreeMap::new();
     for disposition in parsed.dispositions.iter().filter(|d| d.role == Role::Owner) {
         owners.insert(disposition.account, disposition.client);
     }
     let mut accounts = BTreeMap::new();
     for a in &parsed.accounts {
-        if a.id == 0 || a.id >= NUMBERS_MAX {
-            return Err(Error::Bounds(format!("account {}: numbers are from 1 to 15 digits", a.id)));
-        }
         let owner = owners.get(&a.id).copied().unwrap_or(0);
-        let opened = day(a.opened, "account")?;
-        accounts.insert(a.id, Account { number: a.id, opened, overdraft: 0, owner });
+        accounts.insert(a.id, Account { number: a.id, opened: day(a.opened), overdraft: 0, owner });
     }
     let mut rows = Vec::with_capacity(parsed.rows.len());
-    let mut balances: BTreeMap<u64, i64> = BTreeMap::new();
-    for row in &parsed.rows {
-        let row = Row { date: day(row.date, "transaction")?, ..row_of(row) };
-        let Some(account) = accounts.get_mut(&row.account) else {
-            return Err(Error::Bounds(format!("account {} of a row is not there", row.account)));
-        };
+    let mut balances = Balances::default();
+    for printed in &parsed.rows {
+        let row = Row { date: day(printed.date), ..row_of(printed) };
+        let account = accounts.get_mut(&row.account).expect("the parser looked every account up");
         account.opened = account.opened.min(row.date);
-        let balance = balances.entry(row.account).or_default();
-        for change in [if row.credit { row.amount } else { -row.amount }, row.residual] {
-            let sum = balance.checked_add(change).filter(|sum| sum.checked_neg().is_some());
-            *balance = sum.ok_or_else(|| {
-                Error::Bounds(format!(
-                    "{}: the balance does not fit 64 bits",
-                    parsed.place(&parsed.rows[rows.len()])
-                ))
+        let signed = if row.credit { row.amount } else { -row.amount };
+        for (column, amount, change, contra) in [
+            ("amount", row.amount, signed, row.contra),
+            ("resid", row.residual, row.residual, Class::Rounding),
+        ] {
+            let balance = balances.post(row.account, contra, change).map_err(|whose| {
+                Error(parsed.wrong(printed, column, amount, Fault::BalanceTooLarge { whose }))
             })?;
-            account.overdraft = account.overdraft.max(-*balance);
+            account.overdraft = account.overdraft.max(-balance);
         }
         rows.push(row);
     }
@@ -116,9 +100,34 @@ pub fn read(dir: &Path) -> Result<Books, Error> {
     })
 }
 
-fn day(date: tables::Date, what: &str) -> Result<u16, Error> {
-    u16::try_from(date.days())
-        .map_err(|_| Error::Bounds(format!("{what} on {date}: days are from 1970-01-01 to 2149-06-06")))
+/// Days since 1970; the parser let no other day through.
+fn day(date: tables::Date) -> u16 {
+    date.days() as u16
+}
+
+/// What the balances will be, so that no posting can be refused for want of bits in the middle of an import.
+#[derive(Default)]
+struct Balances {
+    customers: BTreeMap<u64, i64>,
+    /// The bank's own, one account a class.
+    own: BTreeMap<Class, i64>,
+}
+
+impl Balances {
+    /// Into the account from the bank's own, or the other way; gives the account's new balance. An error is
+    /// whose balance has no room for it.
+    fn post(&mut self, account: u64, contra: Class, change: i64) -> Result<i64, String> {
+        let own = self.own.entry(contra).or_default();
+        *own = fitting(own.checked_sub(change)).ok_or_else(|| format!("the bank's own {}", contra.name()))?;
+        let balance = self.customers.entry(account).or_default();
+        *balance = fitting(balance.checked_add(change)).ok_or_else(|| format!("account {account}"))?;
+        Ok(*balance)
+    }
+}
+
+/// Overdraft limits are balances with the sign turned round, which the least of all numbers has not.
+fn fitting(balance: Option<i64>) -> Option<i64> {
+    balance.filter(|balance| *balance != i64::MIN)
 }
 
 fn kept(parsed: &Parsed) -> Vec<Kept> {
@@ -166,5 +175,21 @@ fn row_of(row: &tables::Row) -> Row {
         residual: row.residual,
         file: row.file,
         line: row.line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_balance_without_room_is_found_on_either_side() {
+        let mut balances = Balances::default();
+        assert_eq!(balances.post(1, Class::Cash, i64::MAX), Ok(i64::MAX));
+        assert_eq!(balances.post(2, Class::Cash, 1), Err("the bank's own cash".to_string()));
+        let mut balances = Balances::default();
+        assert_eq!(balances.post(1, Class::Cash, i64::MAX - 1), Ok(i64::MAX - 1));
+        assert_eq!(balances.post(1, Class::Pension, 1), Ok(i64::MAX));
+        assert_eq!(balances.post(1, Class::Pension, 1), Err("account 1".to_string()));
     }
 }

@@ -15,7 +15,7 @@ use super::parse_error::{Fault, ReadError, shown};
 use super::parse_field::{Keys, place};
 use super::parse_file::{Line, SourceFile, read_file};
 use super::parse_rows::{self as rows, Known};
-use super::tables::{Account, Card, Client, Disposition, District, Loan, Order, Row};
+use super::tables::{Account, Card, Client, Disposition, District, Hellers, Loan, Order, Row};
 use std::path::Path;
 
 /// All tables of a folder, each in the order of its file but `rows`.
@@ -46,9 +46,11 @@ pub struct Books {
 }
 
 impl Books {
-    /// Where a row stands, for messages.
-    pub fn place(&self, row: &Row) -> String {
-        place(&self.files[usize::from(row.file)].name, row.line)
+    /// An error about an amount of a row: in which column it stands.
+    pub fn wrong(&self, row: &Row, column: &'static str, amount: i64, fault: Fault) -> ReadError {
+        let file = self.files[usize::from(row.file)].name.clone();
+        let value = shown(Hellers(amount).to_string().as_bytes());
+        ReadError::Field { file, line: row.line, column, value, fault }
     }
 }
 

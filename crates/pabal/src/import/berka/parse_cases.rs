@@ -71,7 +71,31 @@ pub(super) const REFUSED: &[(&str, &str, &str, &str)] = &[
         "01,1.0,P",
         r#"trans_bank_x.csv.gz, line 2, column seq: "1.0" is not a whole number"#,
     ),
+    (
+        "account",
+        "22,2",
+        "0,2",
+        r#"account.csv.gz, line 3, column account_id: "0" is not an account's number; expected one from 1 to 15 digits, not zero"#,
+    ),
+    (
+        "account",
+        "22,2",
+        "1000000000000000,2",
+        r#"account.csv.gz, line 3, column account_id: "1000000000000000" is not an account's number; expected one from 1 to 15 digits, not zero"#,
+    ),
     // Dates and birth numbers.
+    (
+        "account",
+        "1993-01-02",
+        "1969-12-31",
+        r#"account.csv.gz, line 3, column date: "1969-12-31" is a day that the journal cannot keep; expected one from 1970-01-01 to 2149-06-06"#,
+    ),
+    (
+        "trans_bank_x",
+        "22,1993-01-02",
+        "22,2149-06-07",
+        r#"trans_bank_x.csv.gz, line 3, column date: "2149-06-07" is a day that the journal cannot keep; expected one from 1970-01-01 to 2149-06-06"#,
+    ),
     (
         "account",
         "1993-01-02",

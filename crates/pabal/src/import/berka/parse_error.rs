@@ -106,6 +106,12 @@ pub enum Fault {
     Negative,
     #[error("is not a date (YYYY-MM-DD)")]
     NotDate,
+    #[error("is a day that the journal cannot keep; expected one from 1970-01-01 to 2149-06-06")]
+    DayOutOfRange,
+    #[error("is not an account's number; expected one from 1 to 15 digits, not zero")]
+    NotAccountNumber,
+    #[error("takes the balance of {whose} beyond 64 bits")]
+    BalanceTooLarge { whose: String },
     #[error("is not a birth number (YYMMDD, for women with 50 added to the month)")]
     NotBirthNumber,
     #[error("is not a bank code of at most {max} letters and digits")]

@@ -2,7 +2,9 @@
 
 use super::parse_error::{Fault, ReadError, shown};
 use super::parse_file::Line;
-use super::tables::{ACCOUNT_DIGITS_MAX, BANK_BYTES_MAX, CodeWord, Date, ShortText, days_of_month};
+use super::tables::{
+    ACCOUNT_DIGITS_MAX, ACCOUNT_NUMBERS_MAX, BANK_BYTES_MAX, CodeWord, Date, ShortText, days_of_month,
+};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -45,6 +47,16 @@ impl<'l> Field<'l> {
         let key = self.number()?;
         keys.add(key, self)?;
         Ok(key)
+    }
+
+    /// The number of an account, which has no record yet.
+    pub fn account_key(&self, keys: &mut Keys) -> Result<u64, ReadError> {
+        let number = self.number()?;
+        if number == 0 || number >= ACCOUNT_NUMBERS_MAX {
+            return Err(self.wrong(Fault::NotAccountNumber));
+        }
+        keys.add(number, self)?;
+        Ok(number)
     }
 
     /// A number that has a record in a table read before.
@@ -104,6 +116,15 @@ impl<'l> Field<'l> {
             Date::new(number(0, 4)?, number(5, 7)? as u8, number(8, 10)? as u8)
         };
         date().ok_or_else(|| self.wrong(Fault::NotDate))
+    }
+
+    /// A day that the journal can carry.
+    pub fn day(&self) -> Result<Date, ReadError> {
+        let date = self.date()?;
+        if u16::try_from(date.days()).is_err() {
+            return Err(self.wrong(Fault::DayOutOfRange));
+        }
+        Ok(date)
     }
 
     /// YYMMDD, a day of the calendar; for women the month has 50 added. The century is not printed, so

@@ -37,7 +37,7 @@ pub(super) fn row(line: &Line<'_>, file: u8, keys: &mut Keys, known: &Known) -> 
     let mut fields = line.fields();
     let trans_id = fields.next()?.key(keys)?;
     let account = fields.next()?.reference(&known.accounts)?;
-    let date = fields.next()?.date()?;
+    let date = fields.next()?.day()?;
     let seq = fields.next()?.number_u32()?;
     let kind_in: Type = fields.next()?.code()?;
 
@@ -117,10 +117,10 @@ pub(super) const ACCOUNT: Columns = &["account_id", "district_id", "frequency", 
 pub(super) fn account(line: &Line<'_>, known: &mut Known) -> Result<Account, ReadError> {
     let mut fields = line.fields();
     Ok(Account {
-        id: fields.next()?.key(&mut known.accounts)?,
+        id: fields.next()?.account_key(&mut known.accounts)?,
         district: fields.next()?.reference(&known.districts)?,
         frequency: fields.next()?.code()?,
-        opened: fields.next()?.date()?,
+        opened: fields.next()?.day()?,
         text: line.text()?,
     })
 }

@@ -62,7 +62,8 @@ fn the_sample_is_read() {
     assert_eq!(books.rows.iter().map(|r| r.trans_id).collect::<Vec<_>>(), [71, 75, 72, 73, 74]);
     let row = &books.rows[3];
     assert_eq!((row.amount, row.balance, row.residual, row.date.days()), (310, 90_300, -10, 8431));
-    assert_eq!((row.side, row.symbol, books.place(row).as_str()), INTEREST);
+    let file = books.files[usize::from(row.file)].name.as_str();
+    assert_eq!((row.side, row.symbol, file, row.line), INTEREST);
     assert_eq!(books.rows[1].balance, -6000);
     assert_eq!(books.rows[2].bank.unwrap().as_str(), "AB");
     assert_eq!(books.districts[1].unemployment, [None, Some(701)]);
@@ -72,7 +73,7 @@ fn the_sample_is_read() {
     assert_eq!(books.loans[0].key(), 51);
 }
 
-const INTEREST: (Side, Symbol, &str) = (Side::Credit, Symbol::Interest, "trans_bank_x.csv.gz, line 4");
+const INTEREST: (Side, Symbol, &str, u32) = (Side::Credit, Symbol::Interest, "trans_bank_x.csv.gz", 4);
 
 #[test]
 fn bad_books_are_refused_in_these_words() {

@@ -52,6 +52,9 @@ pub struct Row {
     pub line: u32,
 }
 
+/// Account numbers below this; the bank's own accounts lie above.
+pub const ACCOUNT_NUMBERS_MAX: u64 = 1_000_000_000_000_000;
+
 /// Letters and digits of a bank code at most.
 pub const BANK_BYTES_MAX: usize = 8;
 /// Digits of an account number of another bank at most.
@@ -308,7 +311,7 @@ impl<const N: usize> fmt::Debug for ShortText<N> {
 }
 
 /// Hellers, written in crowns with two decimals.
-struct Hellers(i64);
+pub(super) struct Hellers(pub i64);
 
 impl fmt::Display for Hellers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
