@@ -21,7 +21,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A retail and postal bank: the courier relay that always gets through (파발).
 #[derive(Parser)]
-#[command(version)]
+// `--data` before a command would be passed over, and another bank read than was meant.
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,5 +1,6 @@
 //! `pabal` alone: the core on the embedded journal, with a small demonstration book the first time.
 
+use super::verify;
 use crate::ids;
 use crate::machine::BankMachine;
 use crate::progress::Bar;
@@ -23,7 +24,8 @@ const DEMO: [u64; 3] = [110_000_001, 110_000_002, 110_000_003];
 /// Runs until SIGINT or SIGTERM, then stops in order. `confirmed_by`: two people who vouch for the time.
 pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::fs::create_dir_all(data)?;
+    verify::holds_a_journal(data)?;
+    verify::make_folder(data)?;
     let mut two = confirmed_by.to_vec();
     two.sort();
     two.dedup();

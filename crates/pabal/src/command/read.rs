@@ -67,7 +67,7 @@ fn find(data: &Path, number: u64, bar: &Bar) -> anyhow::Result<Found> {
         let some: Vec<String> = numbers.iter().take(3).map(u64::to_string).collect();
         let there = match numbers.len() {
             0 => "no account is open yet".to_string(),
-            all => format!("its {} begin with {}", grouped(all as u64), some.join(", ")),
+            all => format!("its first are {}, of {}", some.join(", "), grouped(all as u64)),
         };
         bail!("no account {number} in {}: {there}", data.display());
     };

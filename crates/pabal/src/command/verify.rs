@@ -49,6 +49,32 @@ fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
+/// Whether a data folder holds a journal; false where a bank may make its own. What holds something else
+/// is an error: a bank must not mix its files with others, which `verify` would find strange ever after.
+pub fn holds_a_journal(data: &Path) -> anyhow::Result<bool> {
+    let shown = data.display();
+    if data.join(JOURNAL).join("000000000000.seg").exists() {
+        return Ok(true);
+    }
+    let entries = match std::fs::read_dir(data) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.with_context(|| shown.to_string())?,
+    };
+    for entry in entries {
+        let name = entry.with_context(|| shown.to_string())?.file_name();
+        // Both may be there without a segment: the start was killed before its first one was whole.
+        if name != JOURNAL && name != "ring" {
+            bail!("{shown}: is neither empty nor a data folder; name another with --data");
+        }
+    }
+    Ok(false)
+}
+
+/// Makes a data folder where there is none.
+pub fn make_folder(data: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data).with_context(|| format!("{}: cannot be made", data.display()))
+}
+
 /// Whether this error says that a data folder was checked and is wrong, rather than that it could not be
 /// checked.
 pub fn is_wrong(error: &anyhow::Error) -> bool {

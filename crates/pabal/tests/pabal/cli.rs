@@ -1,6 +1,6 @@
 //! What the commands print, and how they end: 0 good, 1 checked and wrong, 2 usage or input.
 
-use crate::{kept, loaded, pabal, run, segment_of, text};
+use crate::{kept, loaded, pabal, run, segment_of, text, walk};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -137,7 +137,7 @@ fn wrong_arguments_say_what_to_do_next() {
     let data = text(data.path());
     let cases: &[(&[&str], &str)] = &[
         (&["statement", "55"], "no account 55 in"),
-        (&["balance", "55"], "its 7 begin with 101, 102, 103"),
+        (&["balance", "55"], "its first are 101, 102, 103, of 7"),
         (&["statement", "101", "--from", "2026-01-06", "--to", "2026-01-05"], "swap them"),
         (&["statement", "101", "--from", "2026-02-30"], "written like 1994-12-31"),
         (&["statement", "101", "--to", "6.1.2026"], "written like 1994-12-31"),
@@ -150,6 +150,30 @@ fn wrong_arguments_say_what_to_do_next() {
         let (report, code, errors) = pabal(&[arguments, &["--data", &data][..]].concat());
         assert_eq!((report, code), (Value::Null, 2), "{arguments:?}");
         assert!(errors.contains(wanted), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn a_bank_is_not_started_among_other_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let letter = folder.path().join("letter.txt");
+    std::fs::write(&letter, "x").expect("written");
+    for (data, wanted) in [(folder.path(), "neither empty nor a data folder"), (&letter, "letter.txt: ")] {
+        let (out, errors, code) = run(&["--data", &text(data)]);
+        assert_eq!((code, out.as_str()), (2, ""), "{errors}");
+        assert!(errors.contains(wanted), "{errors}");
+    }
+    assert_eq!(walk(folder.path()), [letter]);
+}
+
+#[test]
+fn a_data_folder_named_before_the_command_is_not_passed_over() {
+    let data = kept("rules-1.gz");
+    let data = text(data.path());
+    for command in [&["verify"][..], &["statement", "101"], &["balance", "101"]] {
+        let (out, errors, code) = run(&[&["--data", &data], command].concat());
+        assert_eq!((code, out.as_str()), (2, ""), "{errors}");
+        assert!(errors.contains("--data"), "{errors}");
     }
 }
 

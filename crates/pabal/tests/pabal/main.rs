@@ -3,7 +3,6 @@
 mod berka;
 mod cli;
 mod rot;
-//ROT
 
 use serde_json::Value;
 use std::io::Read;

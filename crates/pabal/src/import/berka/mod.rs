@@ -18,7 +18,7 @@ use crate::command::verify;
 use crate::ids;
 use crate::machine::{Answer, BankMachine, Query};
 use crate::progress::Bar;
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use books::{Books, Row};
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
@@ -71,17 +71,8 @@ pub fn import(dir: &Path, data: &Path, bar: &Bar) -> anyhow::Result<(Value, bool
 
 /// The jobs that a data folder holds; None when it holds nothing yet.
 fn there(data: &Path, bar: &Bar) -> anyhow::Result<Option<Vec<(Id, bool)>>> {
-    let occupied = data.exists() && std::fs::read_dir(data)?.next().is_some();
-    let first = data.join(pabal_engine::engine::JOURNAL).join("000000000000.seg");
-    if !occupied {
+    if !verify::holds_a_journal(data)? {
         return Ok(None);
-    }
-    if !first.exists() {
-        let only_journal = std::fs::read_dir(data)?
-            .flatten()
-            .all(|e| e.file_name() == pabal_engine::engine::JOURNAL || e.file_name() == "ring");
-        ensure!(only_journal, "{}: is neither empty nor a data folder", data.display());
-        return Ok(None); // killed before its first segment was whole
     }
     bar.begin("reading what is there");
     let replayed = verify::replay(data, bar, &mut |_, _| {})?;
@@ -180,7 +171,7 @@ fn postings(row: &Row) -> Vec<Command> {
 
 fn post(books: &Books, job: Id, data: &Path, bar: &Bar) -> anyhow::Result<()> {
     let items = items(books, job);
-    std::fs::create_dir_all(data)?;
+    verify::make_folder(data)?;
     let config = EngineConfig {
         journal: JournalConfig::default(),
         journal_id: ids::random(),
