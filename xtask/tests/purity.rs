@@ -16,8 +16,8 @@ const WORDS: &[&str] = &["f32", "f64", "SystemTime", "Instant", "getrandom"];
 /// Anywhere in a word, so that `FxHashMap` is found: iterated in hash order.
 const WORD_PARTS: &[&str] = &["HashMap", "HashSet"];
 
-/// Modules of `std`: files, network, threads, surroundings.
-const STD_MODULES: &[&str] = &["fs", "net", "thread", "env"];
+/// Modules of `std`: files, streams, network, threads and what they share, processes, surroundings.
+const STD_MODULES: &[&str] = &["fs", "io", "net", "thread", "sync", "process", "os", "env"];
 
 /// The lints that `lib.rs` must turn into errors.
 const LINTS: &[&str] = &["disallowed_methods", "disallowed_types", "disallowed_macros", "float_arithmetic"];
@@ -53,6 +53,34 @@ fn the_deterministic_crates_turn_the_lints_into_errors() {
             });
             assert!(is_denied, "{} does not deny clippy::{lint}", file.display());
         }
+    }
+}
+
+/// An `allow` of such a lint, or of the group it is in, would take back what `lib.rs` denies.
+#[test]
+fn the_deterministic_crates_name_no_lint_of_clippy_but_to_deny_it() {
+    for name in CRATES {
+        let named: usize = sources(&folder(name).join("src"))
+            .iter()
+            .map(|file| lints_named(&fs::read_to_string(file).expect("the source is readable")))
+            .sum();
+        assert!(named == LINTS.len(), "{name} names lints of clippy {named} times, not {}", LINTS.len());
+    }
+}
+
+fn lints_named(source: &str) -> usize {
+    let code = without_comments(source);
+    tokens(&code).windows(2).filter(|pair| pair[0].text == "clippy" && pair[1].text == "::").count()
+}
+
+#[test]
+fn a_lint_that_is_named_is_counted() {
+    for (source, count) in [
+        ("#![allow(clippy::disallowed_types)]", 1),
+        ("#[expect(\n    clippy :: style,\n    clippy::all)]", 2),
+        ("// clippy::all\nlet a = clippyx::all;", 0),
+    ] {
+        assert_eq!(lints_named(source), count, "{source}");
     }
 }
 
