@@ -57,13 +57,17 @@ fn lines(pairs: &[(&str, Option<String>)]) -> String {
     known.iter().map(line).collect()
 }
 
-/// Any report: its fields, those within fields too, by name.
+/// Any report: its fields, those within fields and lists too, by name.
 pub fn fields(report: &Value) -> String {
     fn collect(report: &Value, before: &str, into: &mut Vec<(String, Option<String>)>) {
         for (name, field) in report.as_object().into_iter().flatten() {
             let name = format!("{before}{}", name.replace('_', " "));
             match field {
                 Value::Object(_) => collect(field, &format!("{name} "), into),
+                Value::Array(list) => list
+                    .iter()
+                    .enumerate()
+                    .for_each(|(i, one)| collect(one, &format!("{name} {} ", i + 1), into)),
                 _ => into.push((name, value(field))),
             }
         }
@@ -170,4 +174,34 @@ pub fn statement(report: &Value) -> String {
         }
     }
     said + &running(report).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_report_has_a_line_for_each_field_however_deep() {
+        let report = json!({
+            "runs": 2,
+            "batch_ms": { "p50": 1.5 },
+            "each_run": [{ "transfers_per_second": 1234567 }, { "transfers_per_second": 7 }],
+            "unknown": null,
+        });
+        // In the order of their names, as JSON objects are here.
+        let expected = [
+            " batch ms p50                           1.5",
+            " each run 1 transfers per second   1,234,567",
+            " each run 2 transfers per second           7",
+            " runs                                    2",
+        ];
+        let said = fields(&report);
+        let mut lines: Vec<&str> = said.lines().collect();
+        lines.sort_unstable();
+        let words = |line: &str| line.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+        let expected: Vec<_> = expected.iter().map(|line| words(line)).collect();
+        assert_eq!(lines.iter().map(|line| words(line)).collect::<Vec<_>>(), expected);
+        assert!(lines.iter().all(|line| line.len() == lines[0].len()), "numbers end in one column: {said}");
+    }
 }
