@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 /// Tests, benches and checks that need more than cargo.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -33,7 +33,7 @@ enum Task {
     /// Kill the core under load at random moments; look for all that it had acknowledged
     Crash {
         /// How many times
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
         cycles: u64,
         /// One JSON object on standard output
         #[arg(long)]
