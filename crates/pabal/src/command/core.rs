@@ -61,6 +61,7 @@ pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
     }
     if recovery.journal.last.is_none() {
         demonstration(&engine)?;
+        println!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
     let data = data.display();
     println!("The bank is open on {data} ({} records replayed). Ctrl-C closes it.", recovery.journal.records);
