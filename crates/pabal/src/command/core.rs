@@ -5,11 +5,14 @@ use crate::ids;
 use crate::machine::BankMachine;
 use crate::progress::Bar;
 use anyhow::{bail, ensure};
+use jiff::Timestamp;
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Command, Kind};
 use pabal_engine::engine::JOURNAL;
-use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
+use pabal_engine::{
+    Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
+};
 use pabal_journal::{JournalConfig, Reader};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -39,16 +42,13 @@ pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
     bar.begin("replaying the journal");
     // Only for the bar: a journal that is not there yet, or is wrong, the start says better.
     let end = Reader::open(&data.join(JOURNAL)).and_then(|reader| reader.extent()).unwrap_or(0);
-    let (engine, recovery) = Engine::start(data, BankMachine::default(), config, &mut |block| {
-        bar.at(block, end)
-    })
-    .map_err(|error| match error {
-        pabal_engine::Error::Time(gap) => anyhow::anyhow!(
-            "{gap}\nThis machine has no hardware clock to compare with. Two people who have looked at \
-                 another clock may vouch: --time-confirmed-by NAME --time-confirmed-by NAME"
-        ),
-        other => other.into(),
-    })?;
+    let (engine, recovery) =
+        Engine::start(data, BankMachine::default(), config, &mut |block| bar.at(block, end)).map_err(
+            |error| match error {
+                pabal_engine::Error::Time(gap) => anyhow::anyhow!(gap_text(&gap)),
+                other => other.into(),
+            },
+        )?;
     drop(bar);
     if let Some(cut) = recovery.journal.cut {
         println!(
@@ -84,6 +84,24 @@ pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What keeps a bank from starting after a long stop, and what to do about it.
+fn gap_text(gap: &TimeGap) -> String {
+    let at = |ms: u64| {
+        let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        time.map_or_else(|| format!("{ms} ms since 1970"), |time| format!("{time:.0}"))
+    };
+    let second = match hardware_clock_ms() {
+        None => "this machine has no hardware clock to compare with".to_string(),
+        Some(ms) => format!("the hardware clock says {}", at(ms)),
+    };
+    format!(
+        "the clock says {}, the last record is of {}: more than ten minutes apart, and {second}.\nTwo people \
+         who have looked at another clock may vouch: --time-confirmed-by NAME --time-confirmed-by NAME",
+        at(gap.wall_ms),
+        at(gap.last_ms)
+    )
+}
+
 /// The second source of time: the hardware clock, where there is one.
 fn hardware_clock_ms() -> Option<u64> {
     let text = std::fs::read_to_string("/sys/class/rtc/rtc0/since_epoch").ok()?;
@@ -117,5 +135,20 @@ fn send(engine: &Engine<BankMachine>, made: &[Command]) -> anyhow::Result<()> {
     match response.replies.iter().find(|reply| reply.code != Code::Done) {
         Some(reply) => bail!("the demonstration book was refused: {}", reply.code),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_of_time_is_told_in_times_that_people_read() {
+        let said = gap_text(&TimeGap { wall_ms: 1_795_572_630_785, last_ms: 912_643_200_000 });
+        let wanted = "the clock says 2026-11-25T02:10:30Z, the last record is of 1998-12-03T00:00:00Z";
+        assert!(said.starts_with(wanted), "{said}");
+        assert!(said.contains("--time-confirmed-by NAME --time-confirmed-by NAME"), "{said}");
+        // A time that no calendar has is still told.
+        assert!(gap_text(&TimeGap { wall_ms: u64::MAX, last_ms: 0 }).contains("18446744073709551615 ms"));
     }
 }
