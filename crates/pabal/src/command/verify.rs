@@ -38,6 +38,13 @@ fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
     if !dir.is_dir() {
         bail!("{shown}: is not a data folder, it has no {JOURNAL}/ in it; name the data folder with --data");
     }
+    // As a start leaves it that is making its first segment, or was killed at it: nothing is lost.
+    let begun = std::fs::read_dir(&dir)
+        .with_context(|| dir.display().to_string())?
+        .any(|entry| entry.is_ok_and(|e| e.path().extension().is_none_or(|e| e != "tmp")));
+    if !begun {
+        bail!("{shown}: nothing was written to it yet; start the bank on it, or import into it");
+    }
     for entry in entries {
         let entry = entry.with_context(|| shown.to_string())?;
         let name = entry.file_name();

@@ -153,6 +153,26 @@ fn wrong_arguments_say_what_to_do_next() {
     }
 }
 
+/// What a first start that was killed leaves behind is not a journal that has lost its segments.
+#[test]
+fn a_journal_that_was_not_begun_is_not_a_broken_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = text(folder.path());
+    std::fs::create_dir(folder.path().join("journal")).expect("a folder");
+    for made in [false, true] {
+        if made {
+            std::fs::write(folder.path().join("journal/000000000000.tmp"), "").expect("written");
+        }
+        for command in [&["verify"][..], &["statement", "1"], &["balance", "1"]] {
+            let (report, code, errors) = pabal(&[command, &["--data", &data]].concat());
+            assert_eq!((report, code), (Value::Null, 2), "{errors}");
+            assert!(errors.contains("nothing was written to it yet"), "{errors}");
+        }
+    }
+    drop(Running::start(folder.path()));
+    assert_eq!(pabal(&["verify", "--data", &data]).1, 0);
+}
+
 #[test]
 fn a_bank_is_not_started_among_other_files() {
     let folder = tempfile::tempdir().expect("a folder");
