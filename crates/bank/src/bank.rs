@@ -33,7 +33,7 @@ pub struct Context {
     pub class: u8,
     /// The job, when this is bulk work.
     pub job: Option<Id>,
-    /// The number of the item in the job.
+    /// The number of the item in the job: that of the first of the commands at hand.
     pub item: u64,
 }
 
@@ -138,6 +138,7 @@ impl Bank {
     }
 
     /// Whether bulk work may go on with this item; if not, why, and the item wanted next.
+    #[inline]
     pub fn admit(&self, context: &Context) -> Result<(), Reply> {
         let Some(job) = context.job else { return Ok(()) };
         self.jobs
@@ -170,6 +171,12 @@ impl Bank {
         sink: &mut S,
         replies: &mut Vec<Reply>,
     ) {
+        // An item that left no entry (malformed, a bound) keeps its number: those after it do not move up.
+        if !matches!(mode, Mode::Fold(_))
+            && let Err(reply) = self.admit(context)
+        {
+            return replies.extend(std::iter::repeat_n(reply, commands.len()));
+        }
         if let Mode::New | Mode::Again = mode
             && commands.len() > 1
         {

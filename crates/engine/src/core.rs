@@ -169,6 +169,7 @@ impl<M: Machine> Core<M> {
         let mut sink = Sink { buffer, earlier: &mut earlier };
         let mut walk = Walk::<M>::new(bytes);
         let mut ahead = walk.clone();
+        let mut piece = *header;
         loop {
             if ahead.rest.len() >= walk.rest.len() {
                 self.machine.prefetch(ahead.clone().take(AHEAD));
@@ -179,9 +180,11 @@ impl<M: Machine> Core<M> {
             self.ring.at(cursor);
             if M::linked(command) {
                 let bundle = bundle(command, &mut walk);
-                self.machine.apply(header, &bundle, mode, &mut sink, &mut replies);
+                self.machine.apply(&piece, &bundle, mode, &mut sink, &mut replies);
+                piece.advance(bundle.len());
             } else {
-                self.machine.apply(header, &[command], mode, &mut sink, &mut replies);
+                self.machine.apply(&piece, &[command], mode, &mut sink, &mut replies);
+                piece.advance(1);
             }
         }
         if buffer.count() == empty {
@@ -251,7 +254,7 @@ impl<M: Machine> Core<M> {
         words.as_mut_bytes()[..suspect.commands.len()].copy_from_slice(&suspect.commands);
         let bytes = &words.as_bytes()[..suspect.commands.len()];
         let mut walk = Walk::<M>::new(bytes);
-        let mut item = suspect.header.item;
+        let mut piece = suspect.header;
         loop {
             let offset = bytes.len() - walk.rest.len();
             let Some(command) = walk.next() else { break };
@@ -261,11 +264,10 @@ impl<M: Machine> Core<M> {
             let mode = if set_aside { Mode::Quarantine } else { Mode::New };
             let header = RequestHeader {
                 count: together.len() as u32,
-                item,
-                flags: suspect.header.flags | if set_aside { RequestHeader::QUARANTINED } else { 0 },
-                ..suspect.header
+                flags: piece.flags | if set_aside { RequestHeader::QUARANTINED } else { 0 },
+                ..piece
             };
-            item += together.len() as u64;
+            piece.advance(together.len());
             let mut commands = Commands::new();
             together.iter().for_each(|command| commands.push(command));
             let Some(room) = Room::of::<M>(&commands) else { return Ok(false) };

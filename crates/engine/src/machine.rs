@@ -41,7 +41,8 @@ pub trait Machine: Send + 'static {
     fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
         let _ = commands;
     }
-    /// Executes one command, or several that happen together, and appends a reply for each.
+    /// Executes one command, or several that happen together, and appends a reply for each. In bulk work
+    /// `request.item` is the number of the first of these, not that of the request's first.
     fn apply(
         &mut self,
         request: &RequestHeader,

@@ -134,7 +134,7 @@ impl<'m, M: Machine> Replay<'m, M> {
             self.machine.prefetch(block.iter().copied());
         }
         let quarantined = request.flags & RequestHeader::QUARANTINED != 0;
-        let mut at = 0;
+        let (mut at, mut piece) = (0, *request);
         while at < commands.len() {
             let mut end = at + 1;
             let mode = if quarantined {
@@ -151,7 +151,8 @@ impl<'m, M: Machine> Replay<'m, M> {
             let reader = &self.reader;
             let mut earlier = |position| read_entry(reader, position);
             let mut sink = Sink { buffer: &mut self.buffer, earlier: &mut earlier };
-            self.machine.apply(request, &commands[at..end], mode, &mut sink, &mut self.replies);
+            self.machine.apply(&piece, &commands[at..end], mode, &mut sink, &mut self.replies);
+            piece.advance(end - at);
             at = end;
         }
         Ok(())

@@ -89,6 +89,15 @@ impl RequestHeader {
         RequestHeader { op, version, command_units: 0, flags: 0, entry_units, code: 0, count, ..self }
     }
 
+    /// Goes on to the command after these many: for bulk, the number of its item. What an online request says
+    /// there means nothing, and may be any number.
+    #[inline]
+    pub(crate) fn advance(&mut self, commands: usize) {
+        if self.is_bulk() {
+            self.item = self.item.wrapping_add(commands as u64);
+        }
+    }
+
     /// Whether it is bulk work.
     pub fn is_bulk(&self) -> bool {
         self.lane == Lane::Bulk as u8

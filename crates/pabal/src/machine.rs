@@ -150,3 +150,70 @@ impl Machine for BankMachine {
         self.0.moment().date.0 as i32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pabal_bank::ledger::{Class, Date, Kind};
+    use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, TimeSource};
+    use pabal_journal::JournalConfig;
+    use std::path::Path;
+    use zerocopy::IntoBytes;
+
+    const WON: u16 = 410;
+
+    fn start(data: &Path) -> Engine<BankMachine> {
+        let journal = JournalConfig { segment_blocks: 64, ..JournalConfig::default() };
+        let config = EngineConfig { journal, journal_id: 7, time: TimeSource::Carried };
+        Engine::start(data, BankMachine::default(), config, &mut |_| {}).expect("started").0
+    }
+
+    fn send(engine: &Engine<BankMachine>, item: u64, commands: &[Command]) -> Vec<(Code, u64)> {
+        let mut header = RequestHeader::new(Lane::Bulk, 4);
+        (header.attempt, header.item) = ([1, 2], item);
+        let mut sent = Commands::new();
+        commands.iter().for_each(|command| sent.push(command.as_bytes()));
+        let response = engine.submit(Request { header, commands: sent }).wait().expect("it runs");
+        response.replies.iter().map(|reply| (reply.code, reply.position)).collect()
+    }
+
+    /// An item that leaves no entry ends its request: were those after it done under lower numbers, a sender that
+    /// goes on with the item that is wanted next would do the last of them twice.
+    #[test]
+    fn what_follows_a_malformed_item_of_a_job_is_not_done() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let engine = start(dir.path());
+        let id = |n: u64| Id::new(0, 0, n << 2);
+        let found = command::found(id(1), 100, 7, 2, Date(20_000));
+        let mut sent = Commands::new();
+        sent.push(found.as_bytes());
+        let header = RequestHeader::new(Lane::Online, 1);
+        engine.submit(Request { header, commands: sent }).wait().expect("founded");
+        let open = |n, class, overdraft| command::open(id(n), n, class, WON, 0, overdraft);
+        let pay = |n, amount| command::post(id(n), Kind::CashDeposit, 2, 3, amount, WON);
+        let broken = Command { id: Id::default(), ..pay(5, 10) };
+        let first = [
+            open(2, Class::Cash, i64::MAX),
+            open(3, Class::CustomerDeposit, 0),
+            broken,
+            pay(6, 100),
+            pay(7, 1000),
+        ];
+        let heard = send(&engine, 0, &first);
+        assert_eq!(
+            heard.iter().map(|h| h.0).collect::<Vec<_>>()[..3],
+            [Code::Done, Code::Done, Code::Malformed]
+        );
+        assert_eq!(heard[3..], [(Code::JobOutOfOrder, 2); 2], "not done; the item wanted next is named");
+        // The sender mends the item and goes on from it.
+        let heard = send(&engine, 2, &[pay(5, 10), pay(6, 100), pay(7, 1000)]);
+        assert!(heard.iter().all(|h| h.0 == Code::Done), "{heard:?}");
+        // What comes after the end of its job is not done either.
+        let end = command::end_job(id(8), Id { high: 1, low: 2 });
+        let heard = send(&engine, 5, &[end, pay(9, 10_000)]);
+        assert_eq!(heard.iter().map(|h| h.0).collect::<Vec<_>>(), [Code::Done, Code::JobNotOpen]);
+        let bank = engine.stop().expect("stopped").0;
+        assert_eq!(bank.ledger().account(3).expect("opened").balance, 1110);
+        start(dir.path()).stop().expect("replayed");
+    }
+}

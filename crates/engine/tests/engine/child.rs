@@ -74,7 +74,10 @@ fn act() {
 fn held(engine: &Engine<Toy>) {
     let gate = Gate::closed();
     let [first, second, third] = innocent();
-    let ticket = engine.submit(online(&[first, second.at(&gate), third]));
+    let mut request = online(&[first, second.at(&gate), third]);
+    // Means nothing online: whoever tries the request alone must not count on from it.
+    request.header.item = u64::MAX;
+    let ticket = engine.submit(request);
     gate.reached();
     println!("\nheld");
     let _ = ticket.wait();
