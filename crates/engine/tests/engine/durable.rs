@@ -267,3 +267,28 @@ fn when_the_core_stops_on_a_broken_invariant_everyone_hears_unknown() {
     assert!(matches!(engine.stop(), Err(Error::Core)));
     assert!(ids(dir.path()).is_empty());
 }
+
+/// A writer that broke an invariant writes nothing more: a core that waits for a record on its way must not wait
+/// for ever, and everybody with it.
+#[test]
+fn a_core_that_waits_for_a_record_hears_that_the_writer_is_gone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (engine, _) = start(dir.path(), Toy::default());
+    ask(&engine, &[add(1, 1)]);
+    let durable = engine.durable();
+    assert!(durable.wait_sequence(2, crate::gate::PATIENCE), "the closing record");
+    let (writer, core) = (Gate::closed(), Gate::closed());
+    let stops = engine.submit(online(&[add(1, 1).told_at(&writer), add(1, 1).untold()]));
+    writer.reached();
+    let on_its_way = engine.submit(online(&[add(3, 1).at(&core)]));
+    core.reached();
+    let position = durable.next_block() * 64 + 4;
+    let looks = engine.submit(online(&[crate::toy::look(4, position)]));
+    core.open();
+    writer.open();
+    for ticket in [stops, on_its_way, looks] {
+        assert!(heard(ticket).is_err());
+    }
+    assert!(matches!(engine.stop(), Err(Error::Core)));
+    assert_eq!(ids(dir.path()), [[1]]);
+}
