@@ -82,6 +82,8 @@ pub(crate) struct Scan<'v> {
     last_block: u64,
     /// The block after it.
     next_block: u64,
+    /// The segment that was read last: what did not fit lies there.
+    reached: u64,
 }
 
 enum At {
@@ -115,6 +117,7 @@ pub(crate) fn scan<'v>(dir: &Path, by: By<'v>, visit: Visit<'v>) -> Result<Scann
         hash,
         last_block: 0,
         next_block: 1,
+        reached: 0,
     };
     scan.run()
 }
@@ -173,6 +176,7 @@ impl Scan<'_> {
         let mut ended = false;
         let mut bytes = Vec::new();
         for number in self.layout.segment_of(self.next_block)..segments {
+            self.reached = number;
             self.load(number, &mut bytes)?;
             if ended {
                 if let Some(block) = bytes[BLOCK..].chunks(BLOCK).position(|b| !is_zero(b)) {
@@ -188,12 +192,12 @@ impl Scan<'_> {
     /// Whether there is a block of a later record than the one that would be read next. Then that one was
     /// durable before, and reading it now must succeed.
     fn has_successor(&self, segments: u64) -> Result<bool, Error> {
-        let here = self.layout.segment_of(self.next_block);
         let mut bytes = Vec::new();
-        for number in here..segments {
+        for number in self.layout.segment_of(self.next_block)..segments {
             self.load(number, &mut bytes)?;
-            // The next record itself, found in a later segment, was begun there when this one was full.
-            let least = self.sequence + if number == here { 2 } else { 1 };
+            // The next record itself counts where it lies after what did not fit: it was begun in a segment of
+            // its own, and nothing is written in the one before any more.
+            let least = self.sequence + if number <= self.reached { 2 } else { 1 };
             let later = bytes[BLOCK..].chunks_exact(BLOCK).any(|block| {
                 let h = BlockHeader::of(block);
                 h.kind == KIND_RECORD

@@ -174,6 +174,31 @@ fn while_a_writer_lives_rot_before_a_later_record_is_found() {
     assert!(scan(dir.path()).expect("sound").writer_lives);
 }
 
+/// The first record of a segment, where the one before it left the end of its own segment free.
+#[test]
+fn while_a_writer_lives_the_first_record_of_a_segment_may_be_in_the_middle_of_its_write() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    let block = (0..4).map(|_| append(&mut journal, 70)[0].block()).last().expect("four");
+    assert_eq!(block, SEGMENT_BLOCKS as u64 + 1);
+    let file = OpenOptions::new().read(true).write(true).open(&files(dir.path())[1]).expect("a segment");
+    for i in 0..4 {
+        let (offset, mut was) = ((1 + i) * BLOCK as u64, [0; BLOCK]);
+        file.read_exact_at(&mut was, offset).expect("read");
+        for unfinished in [&[0; BLOCK][..], &[7; BLOCK][..]] {
+            file.write_all_at(unfinished, offset).expect("written");
+            let scanned = scan(dir.path()).expect("unfinished, not rotten");
+            assert_eq!((scanned.cut, scanned.writer_lives), (None, true));
+            assert!((2..=3).contains(&scanned.records), "block {i}: {} records", scanned.records);
+        }
+        file.write_all_at(&was, offset).expect("restored");
+    }
+    // What lies before it is not its affair.
+    let before = OpenOptions::new().write(true).open(&files(dir.path())[0]).expect("a segment");
+    before.write_all_at(&[7; BLOCK], 14 * BLOCK as u64).expect("written");
+    assert!(matches!(scan(dir.path()), Err(Error::Rotten { .. })));
+}
+
 #[test]
 fn while_a_writer_writes_what_is_read_is_sound_and_never_less_than_before() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -360,4 +385,23 @@ fn after_a_failed_write_nothing_more_is_taken() {
     assert!(matches!(fail(&mut journal), Err(Error::Io { .. })));
     std::fs::remove_dir(&next).expect("removed");
     assert!(matches!(fail(&mut journal), Err(Error::Stopped)));
+}
+
+/// A segment that is there and cannot be opened is not a place without entries: whoever decided so would decide
+/// what no sound copy of the journal decides again.
+#[test]
+fn a_segment_that_cannot_be_opened_is_an_error_not_a_missing_entry() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let positions = some_records(dir.path());
+    let second = files(dir.path())[1].clone();
+    let position = positions.into_iter().find(|p| p.block() > SEGMENT_BLOCKS as u64).expect("in the second");
+    std::fs::remove_file(&second).expect("removed");
+    std::os::unix::fs::symlink(&second, &second).expect("a link to itself");
+    let reader = Reader::open(dir.path()).expect("a reader");
+    match reader.entry(position) {
+        Err(Error::Io { path, .. }) => assert_eq!(path, second),
+        other => panic!("{other:?}"),
+    }
+    // One that is not there holds no entry.
+    assert!(matches!(reader.entry(Position(u64::MAX)), Err(Error::NoEntry(_))));
 }
