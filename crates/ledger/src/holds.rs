@@ -44,7 +44,9 @@ impl Hold {
 #[derive(Default)]
 pub struct Holds {
     by_id: BTreeMap<Id, Hold>,
-    by_account: BTreeSet<(u64, Id)>,
+    /// Account, time of ending, id: those of an account whose time has passed stand together, however many
+    /// others it has.
+    by_account: BTreeSet<(u64, u64, Id)>,
     by_expiry: BTreeSet<(u64, Id)>,
 }
 
@@ -71,9 +73,10 @@ impl Holds {
 
     /// What remains on holds of this account whose time has passed but which were not released yet.
     pub fn expired_of(&self, account: u64, now_ms: u64) -> i64 {
-        let range = (account, Id::default())..=(account, Id { high: u64::MAX, low: u64::MAX });
-        let holds = self.by_account.range(range).filter_map(|(_, id)| self.by_id.get(id));
-        holds.filter(|hold| hold.is_expired(now_ms)).map(|hold| hold.remaining).sum()
+        // Zero is no time of ending, but backs a leg elsewhere.
+        let range = (account, 1, Id::default())..=(account, now_ms, Id { high: u64::MAX, low: u64::MAX });
+        let holds = self.by_account.range(range).filter_map(|(.., id)| self.by_id.get(id));
+        holds.map(|hold| hold.remaining).sum()
     }
 
     /// The holds whose time has passed, oldest ending first, at most `n`.
@@ -95,13 +98,13 @@ impl Holds {
         }
         match (was, hold) {
             (None, Some(hold)) => {
-                self.by_account.insert((hold.debit, id));
+                self.by_account.insert((hold.debit, hold.expires_ms, id));
                 if hold.expires_ms != 0 {
                     self.by_expiry.insert((hold.expires_ms, id));
                 }
             }
             (Some(was), None) => {
-                self.by_account.remove(&(was.debit, id));
+                self.by_account.remove(&(was.debit, was.expires_ms, id));
                 self.by_expiry.remove(&(was.expires_ms, id));
             }
             _ => {}
