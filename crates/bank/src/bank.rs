@@ -486,6 +486,12 @@ impl Bank {
             return replies.extend(all(code));
         }
         let failed = self.try_bundle(&parts, sink);
+        if let Some((_, code)) = failed
+            && !code.uses_id()
+        {
+            // The parts together pass a bound that each alone does not: nothing is done and no id used up.
+            return replies.extend(all(code));
+        }
         for (i, (op, command, bytes)) in parts.iter().enumerate() {
             let mode = match failed {
                 Some((at, code)) => Mode::Fold(if at == i { code } else { Code::BundleFailed }),
