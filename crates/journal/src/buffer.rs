@@ -1,6 +1,6 @@
 //! The buffer in which a record is made: page-aligned memory in the very form that is written.
 
-use crate::block::{BLOCK, ENTRY_UNITS_MAX, Position, UNIT, UNITS};
+use crate::block::{BLOCK, ENTRY_UNITS_MAX, Position, UNIT, UNITS, walk};
 use crate::record::{FIRST_UNIT, FORMAT, RecordHeader, RecordKind, entries};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -126,10 +126,12 @@ impl RecordBuffer {
 
     /// The entry that begins at this position, if one made so far does.
     pub fn get(&self, position: Position) -> Option<&[u8]> {
-        if position.block() >= self.start_block + self.blocks() as u64 {
-            return None;
-        }
-        self.entries().find(|(at, _)| *at == position).map(|(_, entry)| entry)
+        // In its own block only: a record may have thousands.
+        let index = usize::try_from(position.block().checked_sub(self.start_block)?).ok()?;
+        let block = self.bytes().chunks_exact(BLOCK).nth(index)?;
+        let first = if index == 0 { FIRST_UNIT } else { 1 };
+        let (unit, units) = walk(block, first).flatten().find(|(unit, _)| *unit == position.unit())?;
+        Some(&block[unit * UNIT..(unit + units) * UNIT])
     }
 
     /// The entries made so far.
