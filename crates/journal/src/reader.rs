@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::record::{FIRST_UNIT, Record, RecordHeader};
 use crate::scan::{By, Scanned, Visit, scan};
 use crate::segment::{self, Layout};
-use crate::writer::SPARES_MAX;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -47,13 +46,9 @@ impl Reader {
         Ok(flock(&folder, FlockOperation::NonBlockingLockShared).is_err())
     }
 
-    /// Makes durable what a writer that died may have written and not synced.
-    pub(crate) fn sync(&self) -> Result<(), Error> {
-        let segments = segment::list(&self.dir)?;
-        for number in segments.saturating_sub(SPARES_MAX + 1)..segments {
-            self.file(number)?.sync_data().map_err(Error::io(segment::path(&self.dir, number)))?;
-        }
-        Ok(())
+    /// Makes this segment durable: a writer that died may have written its last record and not synced it.
+    pub(crate) fn sync(&self, segment: u64) -> Result<(), Error> {
+        self.file(segment)?.sync_data().map_err(Error::io(segment::path(&self.dir, segment)))
     }
 
     /// About where the journal ends: the block after the last written one, found with a few reads. For showing

@@ -167,7 +167,9 @@ impl Scan<'_> {
         if self.found.writer_lives {
             return Ok(());
         }
-        reader.sync()?;
+        // The last record's own segment: spares may have been made far beyond it, and whatever is before it was
+        // durable when it was begun.
+        reader.sync(self.layout.segment_of(self.last_block))?;
         self.release()
     }
 

@@ -9,6 +9,7 @@ use crate::scan::{By, Cut, Visit, scan};
 use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,6 +85,7 @@ impl Journal {
         if segments == 0 {
             let layout = Layout { segment_blocks: config.segment_blocks as u64 };
             segment::make(dir, layout, journal_id, 0, config.direct)?;
+            sync_names(dir)?;
             segments = 1;
         }
         let (layout, journal_id) = segment::identify(dir)?;
@@ -224,6 +226,20 @@ impl Journal {
     }
 }
 
+/// Makes the names of this folder and of the one that it is in durable: what is acknowledged in a folder that a
+/// loss of power takes away is lost with it.
+fn sync_names(dir: &Path) -> Result<(), Error> {
+    let dir = dir.canonicalize().map_err(Error::io(dir))?;
+    for folder in dir.ancestors().skip(1).take(2) {
+        match File::open(folder) {
+            // Not ours to read, so not made by us either.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
+            file => file.and_then(|file| file.sync_all()).map_err(Error::io(folder))?,
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Journal {
     /// Whoever waits for a record to be durable waits no longer, however the writer ended.
     fn drop(&mut self) {
@@ -256,7 +272,7 @@ struct Spares {
 }
 
 /// Segments kept ready ahead of the one being written.
-pub(crate) const SPARES_MAX: u64 = 2;
+const SPARES_MAX: u64 = 2;
 
 impl Spares {
     fn start(dir: &Path, layout: Layout, id: u64, direct: bool, made: u64, current: u64) -> Spares {
