@@ -543,6 +543,7 @@ impl Bank {
                 self.capacity as u64,
                 self.key,
                 self.moment.time_ms,
+                self.window.as_ref().map_or(0, Window::horizon_ms),
             ],
         );
         self.ledger.digest().plus(own)

@@ -216,6 +216,11 @@ impl Window {
         self.len == 0
     }
 
+    /// Ids before this time (ms) that are not found are too old, also within the 24 hours.
+    pub fn horizon_ms(&self) -> u64 {
+        self.horizon_ms
+    }
+
     #[inline]
     fn bucket(&self, number: u64) -> Option<&Bucket> {
         if number == self.newest_number { Some(&self.newest) } else { self.older.get(&number) }

@@ -178,7 +178,8 @@ impl Model {
     pub fn digest_above_ledger(&self) -> Digest {
         let mut digest = Digest::default();
         let (capacity, key) = self.founded.unwrap_or((0, 0));
-        let moment = [3, self.date as u64, self.rules as u64, capacity as u64, key, self.now_ms];
+        let (date, rules) = (self.date as u64, self.rules as u64);
+        let moment = [3, date, rules, capacity as u64, key, self.now_ms, self.horizon_ms];
         digest.add(Object::Above, &moment);
         for (id, (next, ended)) in &self.jobs {
             digest.add(Object::Above, &[1, id.high, id.low, *next, *ended as u64]);
