@@ -467,6 +467,7 @@ impl Bank {
         }
         let mut known = Vec::with_capacity(parts.len());
         let mut fresh = Ok(());
+        let mut too_old = false;
         for (op, command, _) in &parts {
             let new = self
                 .is_new(context, *op, command)
@@ -475,6 +476,7 @@ impl Bank {
                 if reply.again {
                     known.push(reply);
                 }
+                too_old |= reply.code == Code::IdTooOld;
                 fresh = Err(reply);
             }
         }
@@ -482,7 +484,12 @@ impl Bank {
             return replies.extend(known);
         }
         if let Err(reply) = fresh {
-            let code = if known.is_empty() { reply.code } else { Code::BundleMixed };
+            // Where what became of one part is unknown, it is of the whole: it may have been done.
+            let code = match known.is_empty() {
+                _ if too_old => Code::IdTooOld,
+                true => reply.code,
+                false => Code::BundleMixed,
+            };
             return replies.extend(all(code));
         }
         let failed = self.try_bundle(&parts, sink);

@@ -268,6 +268,9 @@ impl Model {
         if known == sent.len() {
             return asked.into_iter().map(|r| r.expect_err("known")).collect();
         }
+        if asked.iter().any(|r| matches!(r, Err(reply) if reply.code == Code::IdTooOld)) {
+            return all(Code::IdTooOld);
+        }
         if known > 0 {
             return all(Code::BundleMixed);
         }
