@@ -7,6 +7,10 @@ pub const GAP_MS_MAX: u64 = 10 * 60 * 1000;
 /// How fast time is drawn towards the wall clock: millionths of the time that passes.
 const SLEW_PPM: u64 = 500;
 
+/// The latest time that is taken from a request, milliseconds since 1970: 48 bits, as ids have. Times are added to
+/// without fear of overflow.
+const CARRIED_MS_MAX: u64 = (1 << 48) - 1;
+
 /// A source of time.
 pub trait Clock: Send {
     /// Milliseconds since 1970, by the wall clock: may jump.
@@ -88,7 +92,7 @@ impl Time {
     pub fn now_ms(&mut self, carried_ms: u64) -> u64 {
         match self {
             Time::Carried { now_ms } => {
-                *now_ms = (*now_ms).max(carried_ms);
+                *now_ms = (*now_ms).max(carried_ms.min(CARRIED_MS_MAX));
                 *now_ms
             }
             Time::Running { clock, now_us, last_us } => {

@@ -216,4 +216,22 @@ mod tests {
         assert_eq!(bank.ledger().account(3).expect("opened").balance, 1110);
         start(dir.path()).stop().expect("replayed");
     }
+
+    /// Whatever time a request carries: added to, it overflowed and stopped the core, also when it was tried alone
+    /// and when it was to be set aside.
+    #[test]
+    fn the_greatest_time_that_can_be_carried_stops_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for time_ms in [u64::MAX, 5] {
+            let engine = start(dir.path());
+            for n in 1..4 {
+                let found = command::found(Id::new((1 << 48) - 1, 0, n << 2), 100, 7, 2, Date(20_000));
+                let mut sent = Commands::new();
+                sent.push(found.as_bytes());
+                let header = RequestHeader { time_ms, ..RequestHeader::new(Lane::Online, 1) };
+                engine.submit(Request { header, commands: sent }).wait().expect("it runs");
+            }
+            engine.stop().expect("stopped");
+        }
+    }
 }
