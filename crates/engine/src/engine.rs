@@ -147,7 +147,9 @@ impl<M: Machine> Engine<M> {
             last_ms,
         };
         let reader = Reader::open(&dir)?;
+        let gone = Gone { queue: queue.clone() };
         let writer = spawn("pabal-writer", move || {
+            let _gone = gone;
             journal = writer::run::<M>(journal, &reader, works, &spent_to)?;
             Ok(journal)
         });
@@ -266,6 +268,17 @@ impl<M: Machine> Drop for Engine<M> {
             self.queue.stop();
             let _ = self.finish();
         }
+    }
+}
+
+/// Wakes the core when the writer has ended: on a failed write also one that has nothing to do must end.
+struct Gone<T> {
+    queue: Arc<Queue<T>>,
+}
+
+impl<T> Drop for Gone<T> {
+    fn drop(&mut self) {
+        self.queue.stop();
     }
 }
 

@@ -101,7 +101,7 @@ impl Ring {
             header,
             commands: commands.to_vec(),
             cursor: self.word(Word::Cursor).load(Ordering::Relaxed) as usize,
-            crashes: self.word(Word::Crashes).load(Ordering::Relaxed) + 1,
+            crashes: self.word(Word::Crashes).load(Ordering::Relaxed).saturating_add(1),
         })
     }
 

@@ -292,3 +292,30 @@ fn a_core_that_waits_for_a_record_hears_that_the_writer_is_gone() {
     assert!(matches!(engine.stop(), Err(Error::Core)));
     assert_eq!(ids(dir.path()), [[1]]);
 }
+
+/// The closing record fails, and nothing else comes: the engine ends at once, not when someone next asks.
+#[test]
+fn a_closing_record_that_fails_ends_an_idle_engine() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (engine, _) = start(dir.path(), Toy::default());
+    let durable = engine.durable();
+    let mut id = 0;
+    let mut next = || {
+        id += 1;
+        ask(&engine, &[add(id, 1)]).sequence
+    };
+    // Batch and closing record, a block each, until one block of the segment is left.
+    while durable.next_block() < crate::setup::SEGMENT_BLOCKS as u64 - 1 {
+        let sequence = next();
+        assert!(durable.wait_sequence(sequence + 1, crate::gate::PATIENCE), "closed");
+    }
+    let away = Away::take(dir.path());
+    folder(&away);
+    let (to, ended) = std::sync::mpsc::channel();
+    engine.when_ended(move || to.send(()).expect("the test waits"));
+    next();
+    ended.recv_timeout(crate::gate::PATIENCE).expect("it ends");
+    assert!(matches!(engine.stop(), Err(Error::Journal(_))));
+    away.put_back();
+    assert_eq!(start(dir.path(), Toy::default()).0.stop().expect("stopped").counter(), id as i64);
+}
