@@ -117,6 +117,11 @@ fn a_bundle_half_forgotten_is_unknown_and_not_done_again() {
 /// Each debit went through all open holds of its account: one account with many made everybody wait. What is
 /// open now is not looked at; twenty thousand debits beside twenty thousand holds took 22 s.
 #[test]
+#[allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the test looks at the clock, not the bank"
+)]
 fn many_open_holds_of_an_account_do_not_slow_its_debits() {
     const N: i64 = 20_000;
     let mut teller = bank(1 << 20, 10 * N);
