@@ -154,7 +154,8 @@ pub fn keep_record(id: Id, kind: u16, key: u64, record: &[u8]) -> Option<Vec<u8>
 
 /// The record in a `KeepRecord` command or entry.
 pub fn record_of(entry: &[u8]) -> Option<&[u8]> {
-    let (command, rest) = Command::ref_from_prefix(entry).ok()?;
+    // What was read from a file need not be aligned.
+    let (command, rest) = Command::read_from_prefix(entry).ok()?;
     (command.header.op == Op::KeepRecord as u16)
         .then(|| rest.get(..usize::try_from(command.amount).ok()?))
         .flatten()

@@ -158,7 +158,18 @@ impl Scan<'_> {
         if let By::Reader(reader) = self.by {
             self.settle(reader)?;
         }
+        self.whole()?;
         Ok(self.found)
+    }
+
+    /// Whether the segment after the last record's own is there: it was before that record was written. If not,
+    /// it is gone, and who knows what with it.
+    fn whole(&self) -> Result<(), Error> {
+        let next = self.layout.segment_of(self.last_block) + 1;
+        if self.sequence > 0 && segment::list(&self.dir)? <= next {
+            return Err(Error::Folder { file: segment::path(&self.dir, next), what: segment::MISSING });
+        }
+        Ok(())
     }
 
     /// Shows the last record read when no writer lives, after a sync that makes it durable.

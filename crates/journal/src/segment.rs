@@ -54,7 +54,7 @@ pub(crate) fn path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("{segment:012}.seg"))
 }
 
-const MISSING: &str = "this segment is missing; restore it from a copy";
+pub(crate) const MISSING: &str = "this segment is missing; restore it from a copy";
 const STRANGE: &str = "does not belong to a journal; move it elsewhere";
 pub(crate) const LENGTH: &str = "has not the length of a segment; restore it from a copy";
 

@@ -179,8 +179,9 @@ impl Journal {
         let here = start == self.next_block && segment == self.segment;
         let rolled = segment == self.segment + 1 && start == self.layout.first_of(segment);
         assert!(here || rolled, "records follow one another");
+        self.spares.ready(segment)?;
         if rolled {
-            let path = self.spares.take(segment)?;
+            let path = segment::path(&self.dir, segment);
             self.file = segment::open_direct(&path, self.direct, false)?;
             self.segment = segment;
         }
@@ -259,9 +260,10 @@ fn lock(dir: &Path, folder: &File) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the next segment in the background, so that a record never waits for one unless it is late.
+/// Makes the next segments in the background, so that a record never waits for one unless it is late.
 struct Spares {
-    dir: PathBuf,
+    /// The segment that is written now.
+    current: u64,
     /// Segments that are there.
     made: u64,
     /// Segments that are there or were asked for.
@@ -288,14 +290,8 @@ impl Spares {
         };
         let thread = std::thread::Builder::new().name("pabal-spares".into()).spawn(make);
         let thread = thread.expect("a thread at the start");
-        let mut spares = Spares {
-            dir: dir.to_path_buf(),
-            made,
-            wanted: made,
-            asked: Some(asked),
-            done,
-            thread: Some(thread),
-        };
+        let mut spares =
+            Spares { current, made, wanted: made, asked: Some(asked), done, thread: Some(thread) };
         // One spare at first; a journal that fills its segments keeps more ahead.
         spares.want(current + 2);
         spares
@@ -311,14 +307,18 @@ impl Spares {
         }
     }
 
-    /// The file of this segment, waiting for it if it is still being made.
-    fn take(&mut self, segment: u64) -> Result<PathBuf, Error> {
-        self.want(segment + 1 + SPARES_MAX);
-        while self.made <= segment {
+    /// Before a record goes into this segment: the one after it is there, durably, so that segments gone from the
+    /// journal's end are missed. Waits for it if it is still being made.
+    fn ready(&mut self, segment: u64) -> Result<(), Error> {
+        if segment > self.current {
+            self.current = segment;
+            self.want(segment + 1 + SPARES_MAX);
+        }
+        while self.made <= segment + 1 {
             self.done.recv().map_err(|_| Error::Stopped)??;
             self.made += 1;
         }
-        Ok(segment::path(&self.dir, segment))
+        Ok(())
     }
 }
 

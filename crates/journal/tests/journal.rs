@@ -360,6 +360,28 @@ fn files_that_are_missing_strange_or_short_are_named() {
     assert!(scan(dir.path()).expect_err("missing").to_string().contains("missing"));
 }
 
+/// What is left would be a sound journal that ends earlier.
+#[test]
+fn segments_gone_from_the_end_are_missed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let last = some_records(dir.path()).last().expect("some").block() / SEGMENT_BLOCKS as u64;
+    let mut all = files(dir.path());
+    while all.len() as u64 > last + 2 {
+        std::fs::remove_file(all.pop().expect("spares beyond the next segment")).expect("removed");
+    }
+    assert!(scan(dir.path()).is_ok(), "nothing was in them, and the journal never said that they were there");
+    while all.len() > 1 {
+        std::fs::remove_file(all.pop().expect("more than one")).expect("removed");
+        for found in [scan(dir.path()).map(|_| ()), open(dir.path()).map(|_| ())] {
+            let error = found.expect_err("missed").to_string();
+            assert!(
+                error.contains(&format!("{:012}.seg", all.len())) && error.contains("missing"),
+                "{error}"
+            );
+        }
+    }
+}
+
 #[test]
 fn after_a_failed_write_nothing_more_is_taken() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -260,12 +260,6 @@ const _: () = assert!(size_of::<Command>() == COMMAND_BYTES);
 const _: () = assert!(size_of::<Posting>() == ENTRY_BYTES);
 
 impl Posting {
-    /// The entry in these bytes, if they are long enough and aligned.
-    #[inline]
-    pub fn read(bytes: &[u8]) -> Option<&Posting> {
-        Posting::ref_from_prefix(bytes).ok().map(|(posting, _)| posting)
-    }
-
     /// Whether money moved: the entry then stands in the histories of both its accounts.
     pub fn is_booked(&self) -> bool {
         let h = &self.command.header;
