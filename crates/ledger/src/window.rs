@@ -9,13 +9,14 @@
 //! furthest over its reserved share goes early, and the horizon rises to that bucket's end: an id
 //! before the horizon that is not found is [`Seen::TooOld`], which means unknown, never new. So a flood
 //! of one class costs other classes neither their answers nor their service, and no id is ever executed
-//! twice. Nothing in the future is ever forgotten; if only that is left, new ids are refused.
+//! twice. Nothing dated ahead is ever forgotten; so of each class at most a sixteenth of the capacity may be,
+//! and a flood of ids dated ahead is refused before it takes the room of others.
 
 use crate::accounts::prefetch;
 use crate::digest::{Digest, Object};
 use crate::entry::Id;
 use crate::ids::{AHEAD_MS, WINDOW_MS};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ids that the window holds unless the bank was founded with another number.
 pub const CAPACITY_DEFAULT: u32 = 16 << 20;
@@ -28,6 +29,8 @@ const BUCKET_BITS: u32 = 9;
 pub const CLASSES: usize = 5;
 /// Percent of the capacity reserved for each class.
 const RESERVED_PERCENT: [u64; CLASSES] = [40, 25, 15, 5, 0];
+/// Of the capacity, the part that ids dated ahead of the current bucket may take, for each class.
+const AHEAD_PART: u64 = 16;
 /// Ids in one piece of a bucket's list.
 const PIECE: usize = 256;
 /// Number of a bucket that is none.
@@ -177,6 +180,8 @@ pub struct Window {
     /// The others, by their numbers. All of them are older.
     older: BTreeMap<u64, Bucket>,
     by_class: [u64; CLASSES],
+    /// The buckets in which a class has any.
+    of_class: [BTreeSet<u64>; CLASSES],
     len: u64,
     capacity: u64,
     /// Ids before this time (ms) that are not found are too old.
@@ -199,6 +204,7 @@ impl Window {
             newest_number: NOWHERE,
             older: BTreeMap::new(),
             by_class: [0; CLASSES],
+            of_class: Default::default(),
             len: 0,
             capacity: capacity.max(1) as u64,
             horizon_ms: 0,
@@ -227,6 +233,7 @@ impl Window {
     }
 
     /// All buckets, oldest first.
+    #[cfg(test)]
     fn buckets(&self) -> impl Iterator<Item = (u64, &Bucket)> {
         let newest = (self.newest_number != NOWHERE).then_some((self.newest_number, &self.newest));
         self.older.iter().map(|(&number, bucket)| (number, bucket)).chain(newest)
@@ -288,11 +295,31 @@ impl Window {
     /// asked leaves no trace in the journal, so it must leave none here.
     #[inline]
     pub fn has_room(&self, class: u8, time_ms: u64, now_ms: u64) -> bool {
-        let bucket_full = self.bucket(time_ms >> BUCKET_BITS).is_some_and(|b| b.len >= BUCKET_MAX);
-        !bucket_full
+        let number = time_ms >> BUCKET_BITS;
+        !self.bucket(number).is_some_and(|b| b.len >= BUCKET_MAX)
+            && (number <= now_ms >> BUCKET_BITS || self.ahead(class, now_ms) < self.ahead_max())
             && (self.len < self.capacity
                 || self.outdated(now_ms).is_some()
                 || self.victim(class, now_ms).is_some())
+    }
+
+    fn ahead_max(&self) -> u64 {
+        (self.capacity / AHEAD_PART).max(1)
+    }
+
+    /// Ids of a class in buckets after the current one, of which there are at most 587; counted no further than
+    /// they may be.
+    #[cold]
+    fn ahead(&self, class: u8, now_ms: u64) -> u64 {
+        let class = class as usize;
+        let mut ahead = 0;
+        for &number in self.of_class[class].range((now_ms >> BUCKET_BITS) + 1..) {
+            ahead += self.bucket(number).map_or(0, |bucket| bucket.by_class[class] as u64);
+            if ahead >= self.ahead_max() {
+                break;
+            }
+        }
+        ahead
     }
 
     /// The oldest bucket, when all of it is older than the window.
@@ -301,21 +328,25 @@ impl Window {
         (number != NOWHERE && ((number + 1) << BUCKET_BITS) + WINDOW_MS < now_ms).then_some(number)
     }
 
-    /// The bucket to give up early and the class to give up there. None when it lies in the future.
+    /// The bucket to give up early and the class to give up there: the oldest of the class that is furthest over
+    /// its share, among the classes that have one that has passed. None when none has.
     #[cold]
     fn victim(&self, class: u8, now_ms: u64) -> Option<(u64, usize)> {
         let over = |c: usize| {
             let coming = u64::from(c == class as usize);
             (self.by_class[c] + coming) as i64 - (self.capacity * RESERVED_PERCENT[c] / 100) as i64
         };
-        let class = (0..CLASSES).filter(|&c| self.by_class[c] > 0).max_by_key(|&c| over(c))?;
-        let (number, _) = self.buckets().find(|(_, b)| b.by_class[class] > 0)?;
-        ((number + 1) << BUCKET_BITS <= now_ms).then_some((number, class))
+        let oldest = |c: usize| self.of_class[c].first().map(|&number| (number, c));
+        let passed = |&(number, _): &(u64, usize)| (number + 1) << BUCKET_BITS <= now_ms;
+        (0..CLASSES).filter_map(oldest).filter(passed).max_by_key(|&(_, c)| over(c))
     }
 
     /// Forgets a bucket: all of it, or what one class has in it.
     fn forget(&mut self, number: u64, class: Option<usize>, digest: &mut Digest) {
         let Some(bucket) = self.take(number) else { return };
+        for of in (0..CLASSES).filter(|&of| class.is_none_or(|c| c == of)) {
+            self.of_class[of].remove(&number);
+        }
         let mut kept = Bucket::default();
         for known in bucket.iter() {
             let of = (known.place >> 56) as usize;
@@ -353,8 +384,12 @@ impl Window {
             self.horizon_ms = self.horizon_ms.max((number + 1) << BUCKET_BITS);
         }
         let known = Known { id, place: position | (class as u64) << 56 };
-        let key = self.key;
-        self.bucket_mut(id.time_ms() >> BUCKET_BITS).insert(known, key);
+        let (key, number) = (self.key, id.time_ms() >> BUCKET_BITS);
+        let bucket = self.bucket_mut(number);
+        bucket.insert(known, key);
+        if bucket.by_class[class as usize] == 1 {
+            self.of_class[class as usize].insert(number);
+        }
         self.by_class[class as usize] += 1;
         self.len += 1;
         digest.add(Object::Id, &[id.high, id.low, known.place]);
@@ -415,14 +450,43 @@ mod tests {
         assert_eq!(window.look_up(Id::new(NOW + 10, 3, 1 << 2), NOW + 100_000), Seen::TooOld);
     }
 
+    /// Ids dated ahead cannot be forgotten: a flood of them is refused at its part and takes nobody's room.
     #[test]
-    fn at_the_bound_ids_of_the_future_are_refused_not_forgotten() {
+    fn a_flood_of_ids_dated_ahead_is_refused_and_costs_others_nothing() {
+        let mut window = Window::new(1600, 7);
+        let mine = Id::new(NOW, 9, 1);
+        assert!(keep(&mut window, mine, 0, 5, NOW));
+        let mut kept = 0;
+        for i in 0..10_000u64 {
+            kept += u64::from(keep(&mut window, Id::new(NOW + 1024 + i % 290_000, 1, i << 2), 3, i, NOW));
+        }
+        assert_eq!(kept, 100, "a sixteenth");
+        let mut now = NOW;
+        for class in [1, 2, 3, 4, 0] {
+            if class == 0 {
+                assert_eq!(window.look_up(mine, now), Seen::At(5), "within its class's share");
+            }
+            for i in 0..3000 {
+                now += 10;
+                assert!(keep(&mut window, Id::new(now, 2, i << 2), class, i, now), "class {class}, {i}");
+            }
+        }
+        assert!(window.len() <= 1600);
+        // Once their time has come they are like any others.
+        let later = NOW + 300_000;
+        assert!(keep(&mut window, Id::new(later + 1024, 8, 1), 3, 1, later));
+    }
+
+    /// When everything there is belongs to the current half second, new ids are refused, and nothing is forgotten.
+    #[test]
+    fn at_the_bound_what_has_not_passed_is_not_forgotten() {
         let mut window = Window::new(100, 7);
         for i in 0..100 {
-            assert!(keep(&mut window, Id::new(NOW + AHEAD_MS - 1, 0, i << 2), 2, i, NOW));
+            assert!(keep(&mut window, Id::new(NOW, 0, i << 2), 2, i, NOW));
         }
-        assert!(!keep(&mut window, Id::new(NOW, 0, 1), 2, 1, NOW));
-        assert_eq!(window.look_up(Id::new(NOW + AHEAD_MS - 1, 0, 0), NOW), Seen::At(0));
+        assert!(!keep(&mut window, Id::new(NOW, 1, 1), 2, 1, NOW));
+        assert_eq!(window.look_up(Id::new(NOW, 0, 0), NOW), Seen::At(0));
+        assert!(keep(&mut window, Id::new(NOW + 1024, 1, 1), 2, 1, NOW + 1024));
     }
 
     #[test]
@@ -447,7 +511,9 @@ mod tests {
             // A node of the tree has room for eleven and is at least half full.
             pieces + b.pieces.capacity() * 24 + b.index.capacity() * 4 + 2 * (size_of::<Bucket>() + 8)
         };
-        window.buckets().map(|(_, b)| bucket(b)).sum()
+        let buckets: usize = window.buckets().map(|(_, b)| bucket(b)).sum();
+        let of_class: usize = window.of_class.iter().map(|set| set.len() * 24).sum();
+        buckets + of_class
     }
 
     /// The bound of 40 bytes an id, from what is really allocated, at rates from one id in a bucket to
@@ -499,6 +565,10 @@ mod tests {
                 kept.retain(|known| !gone(known));
             }
             assert!(window.older.last_key_value().is_none_or(|(n, _)| *n < window.newest_number));
+            for class in 0..CLASSES {
+                let has = window.buckets().filter(|(_, b)| b.by_class[class] > 0).map(|(number, _)| number);
+                assert!(window.of_class[class].iter().copied().eq(has), "class {class}");
+            }
         }
         assert_eq!(window.len(), kept.len() as u64);
         for (id, place) in kept {

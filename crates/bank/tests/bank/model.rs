@@ -332,6 +332,12 @@ impl Model {
             return Err(refuse(Code::IdTooOld));
         }
         let class = context.class.min(4) as usize;
+        // Of what is dated ahead of this half second, a class may have a sixteenth of all.
+        let is_ahead = |id: Id| id.time_ms() / 512 > self.now_ms / 512;
+        let ahead = self.window.iter().filter(|(id, c, _)| *c == class && is_ahead(*id)).count();
+        if is_ahead(c.id) && ahead >= (capacity as usize / 16).max(1) {
+            return Err(refuse(Code::StateFull));
+        }
         let old = self.window.iter().any(|(id, ..)| self.is_outdated(*id));
         if self.window.len() < capacity as usize || old || self.given_up(class).is_some() {
             Ok(())
@@ -345,23 +351,21 @@ impl Model {
         (id.time_ms() / 512 + 1) * 512 + DAY_MS < self.now_ms
     }
 
-    /// Which stretch of which class is given up when a new id of this class comes and all is full: the
-    /// oldest of the class that is furthest over its share, unless that one has not passed yet.
+    /// Which stretch of which class is given up when a new id of this class comes and all is full: the oldest
+    /// of the class that is furthest over its share, of those whose oldest has passed.
     fn given_up(&self, coming: usize) -> Option<(u64, usize)> {
         let capacity = self.founded?.0 as i64;
-        let shares = [40, 25, 15, 5, 0];
-        let mut worst: Option<(i64, usize)> = None;
-        for (class, share) in shares.iter().enumerate() {
-            let count = self.window.iter().filter(|(_, c, _)| *c == class).count() as i64;
-            let over = count + (coming == class) as i64 - capacity * share / 100;
-            if count > 0 && worst.is_none_or(|(most, _)| over >= most) {
-                worst = Some((over, class));
+        let mut worst: Option<(i64, u64, usize)> = None;
+        for (class, share) in [40, 25, 15, 5, 0].into_iter().enumerate() {
+            let of_class = || self.window.iter().filter(|(_, c, _)| *c == class);
+            let over = of_class().count() as i64 + (coming == class) as i64 - capacity * share / 100;
+            let oldest = of_class().map(|(id, ..)| id.time_ms() / 512).min();
+            let Some(stretch) = oldest.filter(|stretch| (stretch + 1) * 512 <= self.now_ms) else { continue };
+            if worst.is_none_or(|(most, ..)| over >= most) {
+                worst = Some((over, stretch, class));
             }
         }
-        let class = worst?.1;
-        let stretch =
-            self.window.iter().filter(|(_, c, _)| *c == class).map(|(id, ..)| id.time_ms() / 512).min()?;
-        ((stretch + 1) * 512 <= self.now_ms).then_some((stretch, class))
+        worst.map(|(_, stretch, class)| (stretch, class))
     }
 
     /// Writes the outcome down for ever, and its id in the window.
