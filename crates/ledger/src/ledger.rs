@@ -122,12 +122,14 @@ impl Ledger {
         outcome: &mut Outcome,
     ) -> Code {
         let Asked { op, command, evidence } = asked;
-        let decided = match op {
-            Op::Post => self.post(command, moment, position, verdict, outcome),
-            Op::Hold => self.hold(command, moment, position, verdict, outcome),
-            Op::PostHold => self.post_hold(command, moment, position, verdict, outcome),
-            Op::VoidHold => self.void_hold(command, moment, verdict, outcome),
-            Op::Reverse => self.reverse(command, evidence, moment, position, verdict, outcome),
+        let judge = verdict == Verdict::Open;
+        let decided = match (verdict, op) {
+            (Verdict::Given(code), _) if code != Code::Done => Err(code),
+            (_, Op::Post) => self.post(command, moment, position, judge, outcome),
+            (_, Op::Hold) => self.hold(command, moment, position, judge, outcome),
+            (_, Op::PostHold) => self.post_hold(command, moment, position, judge, outcome),
+            (_, Op::VoidHold) => self.void_hold(command, moment, judge, outcome),
+            (_, Op::Reverse) => self.reverse(command, evidence, moment, position, judge, outcome),
             _ => Err(Code::Malformed),
         };
         outcome.booking_date = moment.date;
@@ -140,20 +142,15 @@ impl Ledger {
         c: &Command,
         m: &Moment,
         position: u64,
-        v: Verdict,
+        judge: bool,
         outcome: &mut Outcome,
     ) -> Result<(), Code> {
-        let way = match v {
-            Verdict::Given(Code::Done) => self.resolve(c)?,
-            Verdict::Given(code) => return Err(code),
-            Verdict::Open => {
-                let way = self.resolve(c)?;
-                self.judge_path(&way)?;
-                self.judge_debit(&way, m)?;
-                self.judge_credit(&way)?;
-                way
-            }
-        };
+        let way = self.resolve(c)?;
+        if judge {
+            self.judge_path(&way)?;
+            self.judge_debit(&way, m)?;
+            self.judge_credit(&way)?;
+        }
         self.book(way, position, outcome);
         Ok(())
     }
@@ -163,17 +160,12 @@ impl Ledger {
         c: &Command,
         m: &Moment,
         position: u64,
-        v: Verdict,
+        judge: bool,
         outcome: &mut Outcome,
     ) -> Result<(), Code> {
-        if let Verdict::Given(code) = v
-            && code != Code::Done
-        {
-            return Err(code);
-        }
         let way = self.resolve(c)?;
         let backed = c.header.flags & flags::BACKED != 0;
-        if v == Verdict::Open {
+        if judge {
             self.judge_path(&way)?;
             let ends = c.expires_ms > m.time_ms && c.expires_ms <= m.time_ms + HOLD_MS_MAX;
             if if backed { c.expires_ms != 0 } else { !ends } {
@@ -222,20 +214,15 @@ impl Ledger {
         c: &Command,
         m: &Moment,
         position: u64,
-        v: Verdict,
+        judge: bool,
         outcome: &mut Outcome,
     ) -> Result<(), Code> {
-        if let Verdict::Given(code) = v
-            && code != Code::Done
-        {
-            return Err(code);
-        }
         let hold = *self.holds.get(c.target).ok_or(Code::HoldNotOpen)?;
         let debit = self.accounts.find(hold.debit).ok_or(Code::AccountNotFound)?;
         let credit = self.accounts.find(hold.credit).ok_or(Code::AccountNotFound)?;
         let amount = if c.amount == 0 { hold.remaining } else { c.amount };
         let way = Move { debit, credit, amount, kind: hold.kind, currency: hold.currency };
-        if v == Verdict::Open {
+        if judge {
             if hold.is_expired(m.time_ms) {
                 return Err(Code::HoldExpired);
             }
@@ -257,14 +244,9 @@ impl Ledger {
         Ok(())
     }
 
-    fn void_hold(&mut self, c: &Command, m: &Moment, v: Verdict, outcome: &mut Outcome) -> Result<(), Code> {
-        if let Verdict::Given(code) = v
-            && code != Code::Done
-        {
-            return Err(code);
-        }
+    fn void_hold(&mut self, c: &Command, m: &Moment, judge: bool, outcome: &mut Outcome) -> Result<(), Code> {
         let hold = *self.holds.get(c.target).ok_or(Code::HoldNotOpen)?;
-        if v == Verdict::Open && hold.is_expired(m.time_ms) {
+        if judge && hold.is_expired(m.time_ms) {
             return Err(Code::HoldExpired);
         }
         *outcome = self.release(c.target).ok_or(Code::AccountNotFound)?;
@@ -291,14 +273,9 @@ impl Ledger {
         evidence: Option<&Posting>,
         m: &Moment,
         position: u64,
-        v: Verdict,
+        judge: bool,
         outcome: &mut Outcome,
     ) -> Result<(), Code> {
-        if let Verdict::Given(code) = v
-            && code != Code::Done
-        {
-            return Err(code);
-        }
         let original = evidence.filter(|e| e.is_booked()).ok_or(Code::NotReversible)?;
         let of = c.target.low;
         if original.outcome.kind == Kind::Reversal as u16 {
@@ -313,7 +290,7 @@ impl Ledger {
             kind: Kind::Reversal as u16,
             currency: original.outcome.currency,
         };
-        if v == Verdict::Open {
+        if judge {
             if original.outcome.booking_date.0.saturating_add(REVERSAL_DAYS) < m.date.0 {
                 return Err(Code::ReversalTooLate);
             }

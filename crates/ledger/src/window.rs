@@ -296,7 +296,7 @@ impl Window {
     #[inline]
     pub fn has_room(&self, class: u8, time_ms: u64, now_ms: u64) -> bool {
         let number = time_ms >> BUCKET_BITS;
-        !self.bucket(number).is_some_and(|b| b.len >= BUCKET_MAX)
+        self.bucket(number).is_none_or(|b| b.len < BUCKET_MAX)
             && (number <= now_ms >> BUCKET_BITS || self.ahead(class, now_ms) < self.ahead_max())
             && (self.len < self.capacity
                 || self.outdated(now_ms).is_some()
