@@ -2,10 +2,11 @@
 
 use crate::machine::{Machine, Mode, Sink, read_entry};
 use crate::queue::{Next, Queue};
-use crate::request::{BYTES_MAX, COMMANDS_MAX, Commands, Refusal, Request, RequestHeader, Response, Walk};
+use crate::request::{BYTES_MAX, COMMANDS_MAX, Commands, Refusal, Request, RequestHeader, Response};
 use crate::ring::{Ring, Suspect};
 use crate::room::Room;
 use crate::time::Time;
+use crate::walk::Walk;
 use crate::writer::{Release, Work};
 use pabal_journal::{Durable, Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta};
 use std::sync::Arc;

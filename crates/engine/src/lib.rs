@@ -24,6 +24,7 @@ pub mod request;
 mod ring;
 mod room;
 pub mod time;
+mod walk;
 mod writer;
 
 pub use engine::{Engine, EngineConfig, Error, Recovery};

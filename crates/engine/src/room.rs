@@ -1,7 +1,8 @@
 //! How much room requests take in a record, known before anything is executed.
 
 use crate::machine::Machine;
-use crate::request::{Commands, Walk};
+use crate::request::Commands;
+use crate::walk::Walk;
 use pabal_journal::{ENTRY_UNITS_MAX, UNITS};
 
 /// How many blocks a record takes at most. Entries never straddle blocks, so each block may lose a little

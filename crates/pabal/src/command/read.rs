@@ -149,15 +149,3 @@ pub fn balance(data: &Path, account: u64, as_of: Option<Date>, bar: &Bar) -> any
         "being_written": replayed.scanned.writer_lives,
     }))
 }
-
-/// Money as its own currency writes it.
-pub fn money(minor: i64, code: &str) -> String {
-    let decimals = Currency::from_code(code).and_then(Currency::exponent).unwrap_or(0);
-    let (sign, digits) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
-    let unit = 10u64.pow(decimals as u32);
-    let whole = grouped(digits / unit);
-    if decimals == 0 {
-        return format!("{sign}{whole}");
-    }
-    format!("{sign}{whole}.{:0width$}", digits % unit, width = decimals as usize)
-}

@@ -1,7 +1,7 @@
 //! How reports are printed: as one JSON object, or as text for people.
 
-use super::read::money;
 use anyhow::Context as _;
+use iso_currency::Currency;
 use serde_json::Value;
 use std::io::{ErrorKind, Write};
 
@@ -27,6 +27,18 @@ pub fn grouped(number: u64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// Money as its own currency writes it.
+fn money(minor: i64, code: &str) -> String {
+    let decimals = Currency::from_code(code).and_then(Currency::exponent).unwrap_or(0);
+    let (sign, digits) = (if minor < 0 { "-" } else { "" }, minor.unsigned_abs());
+    let unit = 10u64.pow(decimals as u32);
+    let whole = grouped(digits / unit);
+    if decimals == 0 {
+        return format!("{sign}{whole}");
+    }
+    format!("{sign}{whole}.{:0width$}", digits % unit, width = decimals as usize)
 }
 
 /// A value as people read it; nothing for what is unknown or empty.
