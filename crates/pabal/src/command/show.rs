@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use iso_currency::Currency;
+use pabal_bank::ledger::account::UNLIMITED;
 use serde_json::Value;
 use std::io::{ErrorKind, Write};
 
@@ -138,11 +139,12 @@ pub fn balance(report: &Value) -> String {
     let (code, as_of, opened, today) =
         (text("currency"), text("as_of"), text("opened"), text("business_date"));
     let amount = |field: &str| Some(money(report[field].as_i64().unwrap_or(0), &code));
+    let unlimited = report["available"] == UNLIMITED;
     let mut said = format!("Account {} ({code}) as of {as_of}\n", report["account"]);
     said += &lines(&[
         ("balance", amount("balance")),
         ("held", amount("held")),
-        ("available", amount("available")),
+        ("available", if unlimited { Some("no limit".to_string()) } else { amount("available") }),
     ]);
     // Dates written this way are in order as text.
     if as_of < opened {

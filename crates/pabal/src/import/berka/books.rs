@@ -3,6 +3,7 @@
 use super::parse::{self, Books as Parsed};
 use super::parse_error::{Fault, ReadError};
 use super::tables::{self, Operation, Record, Role, Side, Symbol};
+use crate::progress::Bar;
 use pabal_bank::ledger::{Class, Kind};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -58,8 +59,9 @@ pub struct Books {
 pub struct Error(ReadError);
 
 /// Reads and checks a folder. Nothing is posted.
-pub fn read(dir: &Path) -> Result<Books, Error> {
-    let parsed = parse::read(dir, &mut |_| {}).map_err(Error)?;
+pub fn read(dir: &Path, bar: &Bar) -> Result<Books, Error> {
+    bar.begin("reading");
+    let parsed = parse::read(dir, &mut |done, all| bar.at(done, all)).map_err(Error)?;
     let mut owners = BTreeMap::new();
     for disposition in parsed.dispositions.iter().filter(|d| d.role == Role::Owner) {
         owners.insert(disposition.account, disposition.client);

@@ -46,7 +46,7 @@ const REQUEST_BYTES: usize = 64 * 1024;
 /// Imports the folder into a data folder. Gives the figures, and whether every row matched.
 pub fn import(dir: &Path, data: &Path, bar: &Bar) -> anyhow::Result<(Value, bool)> {
     let begun = Instant::now();
-    let books = books::read(dir)?;
+    let books = books::read(dir, bar)?;
     let job = job_of(&books);
     let already = match there(data, bar)? {
         None => false,

@@ -54,16 +54,19 @@ impl Books {
     }
 }
 
+/// The tables beside the transactions.
+const TABLES: [&str; 7] = ["district", "client", "account", "disp", "card", "loan", "order"];
 /// How the two transaction files' names begin and end; what is between is free.
 const TRANS_PREFIXES: [&str; 2] = ["trans_bank", "trans_loan"];
 const SUFFIX: &str = ".csv.gz";
-/// Rows between two words of progress.
-const PROGRESS_ROWS: usize = 250_000;
 
-/// Reads and checks the books in `dir`. `progress` gets a line of text after each file and now and then.
-pub fn read(dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<Books, ReadError> {
+/// Reads and checks the books in `dir`. `progress` hears, after each file, how many bytes of the packed files were
+/// read, and how many there are.
+pub fn read(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Books, ReadError> {
     let trans = trans_files(dir)?;
-    let mut files = Files { dir, progress, files: Vec::new() };
+    let names = TABLES.iter().map(|table| format!("{table}{SUFFIX}")).chain(trans.iter().cloned());
+    let all = names.map(|name| packed(dir, &name)).sum();
+    let mut files = Files { dir, progress, done: 0, all, files: Vec::new() };
     let mut known = Known::default();
     let districts = files.table("district", rows::DISTRICT, &mut |line| rows::district(line, &mut known))?;
     let clients = files.table("client", rows::CLIENT, &mut |line| rows::client(line, &mut known))?;
@@ -90,7 +93,10 @@ pub fn read(dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<Books, ReadErr
 /// The files read so far.
 struct Files<'a> {
     dir: &'a Path,
-    progress: &'a mut dyn FnMut(&str),
+    progress: &'a mut dyn FnMut(u64, u64),
+    /// Bytes of the packed files: read so far, and all.
+    done: u64,
+    all: u64,
     files: Vec<SourceFile>,
 }
 
@@ -118,14 +124,8 @@ impl Files<'_> {
         known: &Known,
     ) -> Result<(), ReadError> {
         let number = self.files.len() as u8; // nine files
-        let progress = &mut *self.progress;
-        let before = all.len();
         let file = read_file(self.dir, name, rows::TRANS, &mut |line| {
             all.push(rows::row(line, number, trans_ids, known)?);
-            let read = all.len() - before;
-            if read.is_multiple_of(PROGRESS_ROWS) {
-                progress(&format!("{name}: {read} records so far"));
-            }
             Ok(())
         })?;
         self.done(file);
@@ -133,9 +133,15 @@ impl Files<'_> {
     }
 
     fn done(&mut self, file: SourceFile) {
-        (self.progress)(&format!("{}: {} records", file.name, file.records));
+        self.done += packed(self.dir, &file.name);
+        (self.progress)(self.done, self.all);
         self.files.push(file);
     }
+}
+
+/// Bytes of a packed file; none when it cannot be told, which its reading says better.
+fn packed(dir: &Path, name: &str) -> u64 {
+    std::fs::metadata(dir.join(name)).map_or(0, |m| m.len())
 }
 
 /// The names of the two transaction files.

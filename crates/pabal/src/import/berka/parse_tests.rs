@@ -56,9 +56,10 @@ const SAMPLE: &[(&str, &str)] = &[
 fn the_sample_is_read() {
     let folder = written(|_, text| text);
     let mut said = Vec::new();
-    let books = read(folder.path(), &mut |text| said.push(text.to_string())).unwrap();
+    let books = read(folder.path(), &mut |done, all| said.push((done, all))).unwrap();
     assert_eq!(said.len(), 9);
-    assert_eq!(said[7], "trans_bank_x.csv.gz: 4 records");
+    assert!(said.is_sorted() && said[0].0 > 0 && said[8].0 == said[8].1, "{said:?}");
+    assert_eq!(books.files[7].records, 4);
     assert_eq!(books.rows.iter().map(|r| r.trans_id).collect::<Vec<_>>(), [71, 75, 72, 73, 74]);
     let row = &books.rows[3];
     assert_eq!((row.amount, row.balance, row.residual, row.date.days()), (310, 90_300, -10, 8431));
@@ -101,9 +102,9 @@ fn the_first_bad_line_is_reported_though_a_later_one_cannot_be_read_at_all() {
 
 #[test]
 fn line_ends_of_two_bytes_quotation_marks_and_split_gzip_are_read_as_well() {
-    let plain = read(written(|_, text| text).path(), &mut |_| {}).unwrap();
+    let plain = read(written(|_, text| text).path(), &mut |_, _| {}).unwrap();
     let folder = written(|_, text| text.replace("\n", "\r\n").replace("Praha", "\"Praha, \"\"hl.\"\"\""));
-    let crlf = read(folder.path(), &mut |_| {}).unwrap();
+    let crlf = read(folder.path(), &mut |_, _| {}).unwrap();
     assert_eq!((&plain.rows, &plain.loans), (&crlf.rows, &crlf.loans));
     assert_ne!(plain.digest, crlf.digest);
     assert!(crlf.districts[0].record_bytes().starts_with(b"1,\"Praha, \"\"hl.\"\"\",Prague,"));
@@ -111,7 +112,7 @@ fn line_ends_of_two_bytes_quotation_marks_and_split_gzip_are_read_as_well() {
     let halves = SAMPLE[1].1.split_at(40);
     let members = [packed(halves.0.as_bytes()), packed(halves.1.as_bytes())].concat();
     fs::write(folder.path().join("client.csv.gz"), members).unwrap();
-    assert_eq!(read(folder.path(), &mut |_| {}).unwrap().digest, plain.digest);
+    assert_eq!(read(folder.path(), &mut |_, _| {}).unwrap().digest, plain.digest);
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn the_real_books_are_read() {
         println!("skipped: no {}", dir.display());
         return;
     }
-    let books = read(&dir, &mut |_| {}).unwrap();
+    let books = read(&dir, &mut |_, _| {}).unwrap();
     let counts = [
         books.accounts.len(),
         books.clients.len(),
@@ -197,7 +198,7 @@ fn the_real_books_are_read() {
         books.rows.len(),
     ];
     assert_eq!(counts, [3602, 4307, 4307, 5204, 542, 710, 77, 61_586]);
-    assert_eq!(books.digest, read(&dir, &mut |_| {}).unwrap().digest);
+    assert_eq!(books.digest, read(&dir, &mut |_, _| {}).unwrap().digest);
     // Every row gives the very line it was read from.
     let mut rows: Vec<&Row> = books.rows.iter().collect();
     rows.sort_by_key(|row| (row.file, row.line));
@@ -230,5 +231,5 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn refusal(folder: &TempDir) -> String {
-    read(folder.path(), &mut |_| {}).unwrap_err().to_string()
+    read(folder.path(), &mut |_, _| {}).unwrap_err().to_string()
 }
