@@ -52,6 +52,7 @@ pub struct Ledger {
     digest: Digest,
     /// Slots touched since the digest was last taken.
     touched: Vec<u32>,
+    /// The mark of what was touched since then.
     batch: u32,
     undo: Option<Vec<Undo>>,
 }
@@ -558,9 +559,10 @@ impl Ledger {
         self.touched.clear();
         self.batch = self.batch.wrapping_add(1);
         if self.batch == 0 {
-            // 2^32 batches: marks of the first round must not be taken for this one's.
+            // 2^32 batches: marks of one round must not be taken for the next one's. Zero is no batch's any more.
+            self.batch = 1;
             for slot in 0..self.accounts.len() as u32 {
-                self.accounts.get_mut(slot).touched = u32::MAX;
+                self.accounts.get_mut(slot).touched = 0;
             }
         }
         self.digest.plus(self.far.digest())
@@ -622,4 +624,26 @@ fn words(account: &Account) -> [u64; 16] {
     let mut words: [u64; 16] = zerocopy::transmute!(*account);
     words[MARK / 8] &= 0xffff_ffff;
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After 2^32 batches the marks begin anew, as often as that is.
+    #[test]
+    fn an_account_that_rested_for_a_whole_round_of_marks_is_digested() {
+        let mut ledger = Ledger::default();
+        for number in 1..=2 {
+            ledger.open(Account::new(number, Class::CustomerDeposit as u8, 410, 0, Date(1)));
+        }
+        for round in 0..3 {
+            // The first rests from the last batch of a round to the last of the next, the second from the first.
+            for number in 1..=2 {
+                ledger.change(number, |account| account.overdraft += 1);
+                assert_eq!(ledger.digest(), ledger.digest_anew(), "round {round}, account {number}");
+            }
+            ledger.batch = u32::MAX;
+        }
+    }
 }
