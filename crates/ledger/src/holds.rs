@@ -73,9 +73,14 @@ impl Holds {
 
     /// What remains on holds of this account whose time has passed but which were not released yet.
     pub fn expired_of(&self, account: u64, now_ms: u64) -> i64 {
-        // Zero is no time of ending, but backs a leg elsewhere.
-        let range = (account, 1, Id::default())..=(account, now_ms, Id { high: u64::MAX, low: u64::MAX });
-        let holds = self.by_account.range(range).filter_map(|(.., id)| self.by_id.get(id));
+        // Zero is no time of ending, but backs a leg elsewhere: from 1 to now, which may be zero itself.
+        let range =
+            (account, 1, Id::default())..=(account, now_ms.max(1), Id { high: u64::MAX, low: u64::MAX });
+        let holds = self
+            .by_account
+            .range(range)
+            .take_while(|(_, ends, _)| *ends <= now_ms)
+            .filter_map(|(.., id)| self.by_id.get(id));
         holds.map(|hold| hold.remaining).sum()
     }
 
@@ -187,5 +192,20 @@ impl Reversed {
         {
             self.set(position, None, digest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At time zero, which carried time may be, there is no time of ending that has passed.
+    #[test]
+    fn at_any_time_what_has_passed_can_be_asked_for() {
+        let (mut holds, id) = (Holds::default(), Id::default());
+        let hold =
+            Hold { debit: 1, credit: 2, remaining: 5, expires_ms: 1, position: 67, currency: 410, kind: 1 };
+        holds.set(id, Some(hold), &mut Digest::default());
+        assert_eq!([0, 1, u64::MAX].map(|now_ms| holds.expired_of(1, now_ms)), [0, 5, 5]);
     }
 }
