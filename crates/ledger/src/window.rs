@@ -329,7 +329,9 @@ impl Window {
     }
 
     /// The bucket to give up early and the class to give up there: the oldest of the class that is furthest over
-    /// its share, among the classes that have one that has passed. None when none has.
+    /// its share, among those that are over it and have one that has passed. A class within its share gives up
+    /// for its own ids only: what a flood made within this half second is nothing to others. None when there is
+    /// no such bucket.
     #[cold]
     fn victim(&self, class: u8, now_ms: u64) -> Option<(u64, usize)> {
         let over = |c: usize| {
@@ -338,7 +340,8 @@ impl Window {
         };
         let oldest = |c: usize| self.of_class[c].first().map(|&number| (number, c));
         let passed = |&(number, _): &(u64, usize)| (number + 1) << BUCKET_BITS <= now_ms;
-        (0..CLASSES).filter_map(oldest).filter(passed).max_by_key(|&(_, c)| over(c))
+        let gives = |&(_, c): &(u64, usize)| over(c) > 0 || c == class as usize;
+        (0..CLASSES).filter_map(oldest).filter(passed).filter(gives).max_by_key(|&(_, c)| over(c))
     }
 
     /// Forgets a bucket: all of it, or what one class has in it.
@@ -475,6 +478,22 @@ mod tests {
         // Once their time has come they are like any others.
         let later = NOW + 300_000;
         assert!(keep(&mut window, Id::new(later + 1024, 8, 1), 3, 1, later));
+    }
+
+    /// A flood within one half second cannot be forgotten before it has passed: others do not pay for it.
+    #[test]
+    fn a_flood_within_a_half_second_leaves_the_answers_of_another_class() {
+        let mut window = Window::new(1000, 7);
+        let mine = Id::new(NOW, 0, 9);
+        assert!(keep(&mut window, mine, 0, 5, NOW));
+        let now = NOW + 1024;
+        let kept = (1..2000).filter(|&i| keep(&mut window, Id::new(now, 3, i << 2), 3, i, now)).count();
+        assert_eq!(window.look_up(mine, now), Seen::At(5), "within its class's share");
+        assert_eq!(kept, 999);
+        // Whoever has something of its own that has passed is served.
+        assert!(keep(&mut window, Id::new(now, 0, 10), 0, 6, now));
+        // So is the flood, in the next half second.
+        assert!(keep(&mut window, Id::new(now + 512, 3, 1), 3, 6, now + 512));
     }
 
     /// When everything there is belongs to the current half second, new ids are refused, and nothing is forgotten.

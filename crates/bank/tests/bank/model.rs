@@ -352,7 +352,8 @@ impl Model {
     }
 
     /// Which stretch of which class is given up when a new id of this class comes and all is full: the oldest
-    /// of the class that is furthest over its share, of those whose oldest has passed.
+    /// of the class that is furthest over its share, of those that are over it, or are this one, and whose
+    /// oldest has passed.
     fn given_up(&self, coming: usize) -> Option<(u64, usize)> {
         let capacity = self.founded?.0 as i64;
         let mut worst: Option<(i64, u64, usize)> = None;
@@ -361,7 +362,7 @@ impl Model {
             let over = of_class().count() as i64 + (coming == class) as i64 - capacity * share / 100;
             let oldest = of_class().map(|(id, ..)| id.time_ms() / 512).min();
             let Some(stretch) = oldest.filter(|stretch| (stretch + 1) * 512 <= self.now_ms) else { continue };
-            if worst.is_none_or(|(most, ..)| over >= most) {
+            if (over > 0 || class == coming) && worst.is_none_or(|(most, ..)| over >= most) {
                 worst = Some((over, stretch, class));
             }
         }
