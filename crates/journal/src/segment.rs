@@ -181,18 +181,27 @@ pub(crate) fn make(
 ) -> Result<(), Error> {
     let path = path(dir, segment);
     let temporary = path.with_extension("tmp");
-    let file = open_direct(&temporary, direct, true)?;
+    if let Err(error) = fill(&temporary, layout, &header_block(layout, journal_id, segment), direct) {
+        // It may have taken the last of the disk.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(error);
+    }
+    std::fs::rename(&temporary, &path).map_err(Error::io(&path))?;
+    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))
+}
+
+/// Makes a file that is durably zero but for its first block.
+fn fill(path: &Path, layout: Layout, first: &[u8], direct: bool) -> Result<(), Error> {
+    let file = open_direct(path, direct, true)?;
     let mut at = 0;
     while at < layout.bytes() {
         let length = (layout.bytes() - at).min(ZEROS.0.len() as u64);
-        file.write_all_at(&ZEROS.0[..length as usize], at).map_err(Error::io(&temporary))?;
+        file.write_all_at(&ZEROS.0[..length as usize], at).map_err(Error::io(path))?;
         at += length;
     }
     let mut aligned = crate::buffer::RecordBuffer::new();
     aligned.begin(0);
-    aligned.bytes_mut().copy_from_slice(&header_block(layout, journal_id, segment));
-    file.write_all_at(aligned.bytes(), 0).map_err(Error::io(&temporary))?;
-    file.sync_all().map_err(Error::io(&temporary))?;
-    std::fs::rename(&temporary, &path).map_err(Error::io(&path))?;
-    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))
+    aligned.bytes_mut().copy_from_slice(first);
+    file.write_all_at(aligned.bytes(), 0).map_err(Error::io(path))?;
+    file.sync_all().map_err(Error::io(path))
 }

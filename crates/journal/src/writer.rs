@@ -94,6 +94,9 @@ impl Journal {
         let segment = scanned.next_block.saturating_sub(1) / layout.segment_blocks;
         let path = segment::path(dir, segment);
         let file = segment::open_direct(&path, config.direct, false)?;
+        let (to, direct) = (dir.to_path_buf(), config.direct);
+        let make = move |number| segment::make(&to, layout, journal_id, number, direct);
+        let spares = Spares::start(make, segments, segment);
         let journal = Journal {
             dir: dir.to_path_buf(),
             layout,
@@ -106,7 +109,7 @@ impl Journal {
             sequence: scanned.records,
             hash: scanned.last_hash,
             durable: Arc::default(),
-            spares: Spares::start(dir, layout, journal_id, config.direct, segments, segment),
+            spares,
             stopped: false,
             _folder: folder,
         };
@@ -277,13 +280,23 @@ struct Spares {
 const SPARES_MAX: u64 = 2;
 
 impl Spares {
-    fn start(dir: &Path, layout: Layout, id: u64, direct: bool, made: u64, current: u64) -> Spares {
+    fn start(
+        mut make: impl FnMut(u64) -> Result<(), Error> + Send + 'static,
+        made: u64,
+        current: u64,
+    ) -> Spares {
         let (asked, requests) = channel::<u64>();
         let (answers, done) = channel();
-        let folder = dir.to_path_buf();
         let make = move || {
+            let mut next = made;
             for segment in requests {
-                if answers.send(segment::make(&folder, layout, id, segment, direct)).is_err() {
+                // None is made beyond one that could not be: it would be missing in between.
+                if segment != next {
+                    continue;
+                }
+                let result = make(segment);
+                next += u64::from(result.is_ok());
+                if answers.send(result).is_err() {
                     return;
                 }
             }
@@ -308,15 +321,26 @@ impl Spares {
     }
 
     /// Before a record goes into this segment: the one after it is there, durably, so that segments gone from the
-    /// journal's end are missed. Waits for it if it is still being made.
+    /// journal's end are missed. Waits for it if it is still being made. That the disk was full when it was
+    /// first tried, maybe hours ago, says nothing of now: it is tried once more.
     fn ready(&mut self, segment: u64) -> Result<(), Error> {
         if segment > self.current {
             self.current = segment;
             self.want(segment + 1 + SPARES_MAX);
         }
+        let mut tries = 2;
         while self.made <= segment + 1 {
-            self.done.recv().map_err(|_| Error::Stopped)??;
-            self.made += 1;
+            match self.done.recv().map_err(|_| Error::Stopped)? {
+                Ok(()) => self.made += 1,
+                Err(error) => {
+                    tries -= 1;
+                    if tries == 0 || !error.is_full() {
+                        return Err(error);
+                    }
+                    self.wanted = self.made;
+                    self.want(segment + 1 + SPARES_MAX);
+                }
+            }
         }
         Ok(())
     }
@@ -328,5 +352,66 @@ impl Drop for Spares {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn fails(kind: ErrorKind) -> Error {
+        Error::io("a segment")(kind.into())
+    }
+
+    /// Spares of a journal that stands in segment 0 and has segment 1; whether a segment can be made says `can`.
+    fn spares(can: impl Fn(u64) -> Result<(), Error> + Send + 'static) -> (Spares, Arc<Mutex<Vec<u64>>>) {
+        let made = Arc::new(Mutex::new(vec![0, 1]));
+        let list = made.clone();
+        let make = move |number| {
+            can(number)?;
+            list.lock().expect("not poisoned").push(number);
+            Ok(())
+        };
+        (Spares::start(make, 2, 0), made)
+    }
+
+    /// Segment 3 without segment 2 is a folder that no bank opens any more, though nothing was lost.
+    #[test]
+    fn no_spare_is_made_beyond_one_that_could_not_be() {
+        let (mut spares, made) = spares(|number| match number {
+            2 => Err(fails(ErrorKind::PermissionDenied)),
+            _ => Ok(()),
+        });
+        assert!(spares.ready(0).is_ok(), "nothing new is needed");
+        assert!(spares.ready(1).is_err());
+        drop(spares);
+        assert_eq!(*made.lock().expect("not poisoned"), [0, 1]);
+    }
+
+    /// The disk was full when the spare was first tried and has room when it is needed.
+    #[test]
+    fn a_disk_that_was_full_is_tried_again_when_the_segment_is_needed() {
+        let full = Arc::new(Mutex::new((true, 0)));
+        let disk = full.clone();
+        let (mut spares, made) = spares(move |_| {
+            let mut disk = disk.lock().expect("not poisoned");
+            disk.1 += 1;
+            if disk.0 { Err(fails(ErrorKind::StorageFull)) } else { Ok(()) }
+        });
+        spares.want(3);
+        while full.lock().expect("not poisoned").1 == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 0..3 {
+            assert!(spares.ready(0).is_ok(), "the current segment has room");
+        }
+        full.lock().expect("not poisoned").0 = false;
+        assert!(spares.ready(1).is_ok());
+        full.lock().expect("not poisoned").0 = true;
+        assert!(spares.ready(3).is_err(), "still full");
+        drop(spares);
+        let made = made.lock().expect("not poisoned");
+        assert!(made.iter().copied().eq(0..made.len() as u64), "{made:?}");
     }
 }

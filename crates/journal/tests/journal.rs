@@ -427,3 +427,32 @@ fn a_segment_that_cannot_be_opened_is_an_error_not_a_missing_entry() {
     // One that is not there holds no entry.
     assert!(matches!(reader.entry(Position(u64::MAX)), Err(Error::NoEntry(_))));
 }
+
+/// A segment that could not be made left one after it: a gap, for which the journal did not open any more.
+#[test]
+fn after_a_segment_could_not_be_made_the_journal_opens_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(dir.path()).expect("made");
+    let in_the_way = dir.path().join("000000000002.tmp");
+    std::fs::create_dir(&in_the_way).expect("a folder in its place");
+    let mut buffer = RecordBuffer::new();
+    for _ in 0..2 {
+        buffer.begin(journal.layout().place(journal.next_block(), 15));
+        (0..290).for_each(|_| {
+            let (_, bytes) = buffer.entry(3);
+            (bytes[0], bytes[5]) = (1, 3);
+        });
+        buffer.finish(meta(RecordKind::Batch));
+        if let Err(error) = journal.append(&mut buffer) {
+            assert!(error.to_string().contains("000000000002.tmp"), "{error}");
+        }
+    }
+    assert_eq!(journal.sequence(), 1, "the second is not taken: the segment after its own is not there");
+    drop(journal);
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    let (mut journal, recovered) = open(dir.path()).expect("nothing was lost");
+    assert_eq!((recovered.records, recovered.cut), (1, None));
+    (0..40).for_each(|n| drop(append(&mut journal, n * 7)));
+    drop(journal);
+    assert_eq!(scan(dir.path()).expect("sound").records, 41);
+}
