@@ -85,8 +85,12 @@ impl Journal {
         if segments == 0 {
             let layout = Layout { segment_blocks: config.segment_blocks as u64 };
             segment::make(dir, layout, journal_id, 0, config.direct)?;
-            sync_names(dir)?;
             segments = 1;
+        }
+        // A process that was killed may have left names that are there and not durable yet.
+        folder.sync_all().map_err(Error::io(dir))?;
+        if segments == 1 {
+            sync_names(dir)?;
         }
         let (layout, journal_id) = segment::identify(dir)?;
         let scanned = scan(dir, By::Writer, visit)?;
