@@ -124,14 +124,13 @@ pub(crate) fn scan<'v>(dir: &Path, by: By<'v>, visit: Visit<'v>) -> Result<Scann
 
 impl Scan<'_> {
     fn run(mut self) -> Result<Scanned, Error> {
-        // Where an earlier try ended. What does not fit is read again from there: a writer may have come, or
-        // gone on, or gone, between the reading of one block and of the next.
+        // Where an earlier try ended, and whether a writer lived. What does not fit is read again from there: a writer
+        // may have come, or gone on, or gone, between the reading of one block and of the next.
         let mut tried = None;
         loop {
             let segments = segment::list(&self.dir)?;
             self.found.cut = None;
             let read = self.read(segments);
-            let again = tried.replace(self.sequence) != Some(self.sequence);
             match (read, self.by) {
                 (Ok(()), _) if self.found.cut.is_none() => break,
                 (Err(error), _) if !matches!(error, Error::Rotten { .. }) => return Err(error),
@@ -145,7 +144,8 @@ impl Scan<'_> {
                         self.found.cut = None;
                         break; // it is in the middle of its write
                     }
-                    if again {
+                    let here = Some((self.sequence, lives));
+                    if std::mem::replace(&mut tried, here) != here {
                         continue;
                     }
                     // The same once more: so it is. What was read before it counts.
