@@ -485,10 +485,12 @@ impl Bank {
         }
         if let Err(reply) = fresh {
             // Where what became of one part is unknown, it is of the whole: it may have been done.
-            let code = match known.is_empty() {
-                _ if too_old => Code::IdTooOld,
-                true => reply.code,
-                false => Code::BundleMixed,
+            let code = if too_old {
+                Code::IdTooOld
+            } else if known.is_empty() {
+                reply.code
+            } else {
+                Code::BundleMixed
             };
             return replies.extend(all(code));
         }

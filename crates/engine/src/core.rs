@@ -110,7 +110,7 @@ impl<M: Machine> Core<M> {
                     releases.push(Release::Answer { to, answer: self.machine.query(&query) });
                 }
                 Ask::Execute(request, _, to) => {
-                    let replies = self.request(&request, 0, &mut buffer);
+                    let replies = self.request(&request, &mut buffer);
                     releases.push(Release::Response { to, replies, commands: request.commands });
                 }
             }
@@ -127,8 +127,8 @@ impl<M: Machine> Core<M> {
         Ok(buffer)
     }
 
-    /// Executes a request into the record. `crashes` says how often it stopped the core before.
-    fn request(&mut self, request: &Request, crashes: u64, buffer: &mut RecordBuffer) -> Vec<M::Reply> {
+    /// Executes a request into the record.
+    fn request(&mut self, request: &Request, buffer: &mut RecordBuffer) -> Vec<M::Reply> {
         let header = RequestHeader { count: request.commands.len() as u32, ..request.header };
         let bytes = request.commands.as_bytes();
         let commands = request.commands.len();
@@ -138,7 +138,7 @@ impl<M: Machine> Core<M> {
         if let Err(reply) = self.machine.admit(&header) {
             return vec![reply; commands];
         }
-        self.ring.begin(&header, bytes, crashes);
+        self.ring.begin(&header, bytes, 0);
         let replies = self.execute(&header, bytes, Mode::New, buffer);
         self.ring.end();
         replies

@@ -9,6 +9,7 @@ mod encoding;
 mod history;
 mod memory;
 mod model;
+mod pair;
 mod random;
 mod regression;
 mod sink;

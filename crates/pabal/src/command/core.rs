@@ -105,7 +105,7 @@ fn gap_text(gap: &TimeGap) -> String {
 /// The second source of time: the hardware clock, where there is one.
 fn hardware_clock_ms() -> Option<u64> {
     let text = std::fs::read_to_string("/sys/class/rtc/rtc0/since_epoch").ok()?;
-    Some(text.trim().parse::<u64>().ok()? * 1000)
+    text.trim().parse::<u64>().ok()?.checked_mul(1000)
 }
 
 fn demonstration(engine: &Engine<BankMachine>) -> anyhow::Result<()> {
