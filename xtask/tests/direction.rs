@@ -27,10 +27,11 @@ enum Imports {
 const TOP: &str = "pabal";
 
 const FLOORS: &[Floor] = &[
-    Floor { name: "pabal-ledger", imports: Imports::Only(&[]), imports_in_tests: &[] },
-    Floor { name: "pabal-bank", imports: Imports::Only(&["pabal-ledger"]), imports_in_tests: &[] },
-    Floor { name: "pabal-journal", imports: Imports::Only(&[]), imports_in_tests: &[] },
-    Floor { name: "pabal-engine", imports: Imports::Only(&["pabal-journal"]), imports_in_tests: &[] },
+    Floor { name: "pabal-fault", imports: Imports::Only(&[]), imports_in_tests: &[] },
+    Floor { name: "pabal-ledger", imports: Imports::Only(&["pabal-fault"]), imports_in_tests: &[] },
+    Floor { name: "pabal-bank", imports: Imports::Only(&["pabal-fault", "pabal-ledger"]), imports_in_tests: &[] },
+    Floor { name: "pabal-journal", imports: Imports::Only(&["pabal-fault"]), imports_in_tests: &[] },
+    Floor { name: "pabal-engine", imports: Imports::Only(&["pabal-fault", "pabal-journal"]), imports_in_tests: &[] },
     Floor { name: TOP, imports: Imports::Anything, imports_in_tests: &[] },
     // It drives the bank from outside, as a process, and must build when the bank does not.
     Floor { name: "xtask", imports: Imports::Only(&[]), imports_in_tests: &[] },

@@ -146,6 +146,12 @@ impl Bank {
             .map_err(|(code, next)| Reply { position: next, ..Reply::refused(code) })
     }
 
+    /// The answer to this command if its id was decided before and is known still. Changes nothing.
+    pub fn recall(&self, context: &Context, bytes: &[u8]) -> Option<Reply> {
+        let (op, command) = command::read(bytes).ok()?;
+        self.is_new(context, op, command).err().filter(|reply| reply.again)
+    }
+
     /// Asks for the memory that these commands will touch.
     #[inline]
     pub fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {

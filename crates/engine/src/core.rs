@@ -7,10 +7,11 @@ use crate::ring::{Ring, Suspect};
 use crate::room::Room;
 use crate::time::Time;
 use crate::walk::Walk;
-use crate::writer::{Release, Work};
-use pabal_journal::{Durable, Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta};
+use crate::writer::{Line, Release, Work, WriterGone};
+use pabal_fault::{Point, reached};
+use pabal_journal::sync::mpsc::SyncSender;
+use pabal_journal::{Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta, Supply};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
@@ -27,16 +28,15 @@ pub(crate) enum Ask<M: Machine> {
     Query(M::Query, SyncSender<M::Answer>),
 }
 
-pub(crate) struct Core<M: Machine> {
+pub(crate) struct Core<M: Machine, L> {
     pub machine: M,
     pub queue: Arc<Queue<Ask<M>>>,
     pub time: Time,
     pub ring: Ring,
     pub layout: Layout,
-    pub durable: Arc<Durable>,
+    pub supply: Arc<Supply>,
     pub reader: Reader,
-    pub work: SyncSender<Work<M>>,
-    pub spent: Receiver<RecordBuffer>,
+    pub writer: L,
     pub buffers: Vec<RecordBuffer>,
     pub next_block: u64,
     /// Records handed to the writer and not seen back.
@@ -48,30 +48,50 @@ pub(crate) struct Core<M: Machine> {
     pub last_ms: u64,
 }
 
-/// The writer is gone: its error says why.
-pub(crate) struct WriterGone;
+/// What one step of the core came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A batch was executed.
+    Executed,
+    /// Nothing waited; the last record was confirmed if it was not before.
+    Idle,
+    /// Nothing more will come.
+    Stopped,
+}
 
-impl<M: Machine> Core<M> {
-    /// Runs until told to stop; gives the machine back, and the block after the last record.
-    pub fn run(mut self) -> Result<(M, Ring), WriterGone> {
+impl<M: Machine, L: Line<M>> Core<M, L> {
+    /// Runs until told to stop; gives the machine back.
+    pub fn run(mut self) -> Result<M, WriterGone> {
         loop {
             let wait = if self.unconfirmed { IDLE } else { ASLEEP };
-            match self.queue.clone().next(wait, COMMANDS_MAX, BYTES_MAX) {
-                Next::Online(asks) => self.batch(asks)?,
-                Next::Bulk(ask) => {
-                    // Begun only when nothing is on its way: bulk adds one small batch to a wait, not two.
-                    self.drain()?;
-                    self.batch(vec![ask])?;
-                }
-                Next::Idle if self.unconfirmed => self.confirm(RecordKind::Closing)?,
-                Next::Idle => {}
-                Next::Stop => {
-                    self.confirm(RecordKind::Stop)?;
-                    self.drain()?;
-                    return Ok((self.machine, self.ring));
-                }
+            if self.step(wait)? == Step::Stopped {
+                return Ok(self.machine);
             }
         }
+    }
+
+    /// Waits at most so long for work, and does what is to be done next.
+    pub fn step(&mut self, wait: Duration) -> Result<Step, WriterGone> {
+        match self.queue.next(wait, COMMANDS_MAX, BYTES_MAX) {
+            Next::Online(asks) => self.batch(asks)?,
+            Next::Bulk(ask) => {
+                // Begun only when nothing is on its way: bulk adds one small batch to a wait, not two.
+                self.drain()?;
+                self.batch(vec![ask])?;
+            }
+            Next::Idle => {
+                if self.unconfirmed {
+                    self.confirm(RecordKind::Closing)?;
+                }
+                return Ok(Step::Idle);
+            }
+            Next::Stop => {
+                self.confirm(RecordKind::Stop)?;
+                self.drain()?;
+                return Ok(Step::Stopped);
+            }
+        }
+        Ok(Step::Executed)
     }
 
     /// Executes these together and hands over their record and answers. What one record may not have the
@@ -103,6 +123,7 @@ impl<M: Machine> Core<M> {
             Ask::Query(..) => None,
         });
         let mut buffer = self.begin(carried.unwrap_or(0), room.blocks())?;
+        let full = carried.is_some() && !self.has_room(&buffer);
         let mut releases = Vec::with_capacity(asks.len());
         for ask in asks {
             match ask {
@@ -110,7 +131,10 @@ impl<M: Machine> Core<M> {
                     releases.push(Release::Answer { to, answer: self.machine.query(&query) });
                 }
                 Ask::Execute(request, _, to) => {
-                    let replies = self.request(&request, &mut buffer);
+                    let replies = match full {
+                        true => self.recall(&request),
+                        false => self.request(&request, &mut buffer),
+                    };
                     releases.push(Release::Response { to, replies, commands: request.commands });
                 }
             }
@@ -127,15 +151,35 @@ impl<M: Machine> Core<M> {
         Ok(buffer)
     }
 
+    /// Whether the record that was begun may be written. Asked before anything is decided: what is decided must
+    /// get its place in the journal.
+    fn has_room(&self, buffer: &RecordBuffer) -> bool {
+        self.supply.room_for(self.layout.segment_of(buffer.start_block()))
+    }
+
+    /// The answers to a request for whose record the disk has no room: what was decided before stays so, the rest
+    /// is refused.
+    fn recall(&self, request: &Request) -> Vec<M::Reply> {
+        reached(Point::DiskFull);
+        let header = RequestHeader { count: request.commands.len() as u32, ..request.header };
+        let commands = Walk::<M>::new(request.commands.as_bytes());
+        commands
+            .map(|command| M::recall(&self.machine, &header, command))
+            .map(|known| known.unwrap_or(M::refused(Refusal::DiskFull)))
+            .collect()
+    }
+
     /// Executes a request into the record.
     fn request(&mut self, request: &Request, buffer: &mut RecordBuffer) -> Vec<M::Reply> {
         let header = RequestHeader { count: request.commands.len() as u32, ..request.header };
         let bytes = request.commands.as_bytes();
         let commands = request.commands.len();
         if header.deadline_ms != 0 && header.deadline_ms < self.last_ms {
+            reached(Point::DeadlinePassed);
             return vec![M::refused(Refusal::DeadlinePassed); commands];
         }
         if let Err(reply) = self.machine.admit(&header) {
+            reached(Point::NotAdmitted);
             return vec![reply; commands];
         }
         self.ring.begin(&header, bytes, 0);
@@ -157,14 +201,15 @@ impl<M: Machine> Core<M> {
         let (_, place) = buffer.entry(1);
         place.copy_from_slice(header.as_bytes());
         let empty = buffer.count();
-        let (durable, reader, end) = (&self.durable, &self.reader, self.next_block);
+        let (writer, reader, end) = (&mut self.writer, &self.reader, self.next_block);
         let mut earlier = |position: Position| {
             if position.block() >= end {
                 // Skipped before this record, at a segment's end: nobody will ever write there.
+                reached(Point::FindSkipped);
                 return None;
             }
             // An entry of a record on its way to the disk: it is there when its block is durable.
-            durable.wait_for(position.block() + 1);
+            writer.wait_for(position.block() + 1);
             read_entry(reader, position)
         };
         let mut sink = Sink { buffer, earlier: &mut earlier };
@@ -203,7 +248,7 @@ impl<M: Machine> Core<M> {
     ) -> Result<(), WriterGone> {
         if kind == RecordKind::Batch && buffer.is_empty() {
             self.buffers.push(buffer);
-            return self.work.send(Work::Release(releases)).map_err(|_| WriterGone);
+            return self.writer.send(Work::Release(releases));
         }
         buffer.finish(RecordMeta {
             kind,
@@ -215,37 +260,41 @@ impl<M: Machine> Core<M> {
         self.next_block = buffer.end_block();
         self.unconfirmed = kind == RecordKind::Batch;
         self.outstanding += 1;
-        self.work.send(Work::Record(buffer, releases)).map_err(|_| WriterGone)
+        self.writer.send(Work::Record(buffer, releases))
     }
 
     fn confirm(&mut self, kind: RecordKind) -> Result<(), WriterGone> {
         let mut buffer = self.buffer()?;
         buffer.begin(self.layout.place(self.next_block, 1));
+        if !self.has_room(&buffer) {
+            reached(Point::ConfirmDiskFull);
+            self.unconfirmed = false;
+            self.buffers.push(buffer);
+            return Ok(());
+        }
         self.hand_over(buffer, kind, Vec::new())
     }
 
     /// A free buffer; waits for one when all are on their way.
     fn buffer(&mut self) -> Result<RecordBuffer, WriterGone> {
-        while let Ok(buffer) = self.spent.try_recv() {
-            self.outstanding -= 1;
-            self.buffers.push(buffer);
-        }
-        if let Some(buffer) = self.buffers.pop() {
-            return Ok(buffer);
-        }
-        let buffer = self.spent.recv().map_err(|_| WriterGone)?;
-        self.outstanding -= 1;
-        Ok(buffer)
+        while self.take_back(self.buffers.is_empty())? {}
+        Ok(self.buffers.pop().expect("waited for"))
     }
 
     /// Waits until nothing is on its way to the disk.
     fn drain(&mut self) -> Result<(), WriterGone> {
         while self.outstanding > 0 {
-            let buffer = self.spent.recv().map_err(|_| WriterGone)?;
-            self.outstanding -= 1;
-            self.buffers.push(buffer);
+            self.take_back(true)?;
         }
         Ok(())
+    }
+
+    /// Takes back a buffer whose record is durable. False when there is none now.
+    fn take_back(&mut self, wait: bool) -> Result<bool, WriterGone> {
+        let Some(buffer) = self.writer.spent(wait)? else { return Ok(false) };
+        self.outstanding -= 1;
+        self.buffers.push(buffer);
+        Ok(true)
     }
 
     /// Tries what was being executed at the last crash: what came before it in its request, then itself,
@@ -271,9 +320,16 @@ impl<M: Machine> Core<M> {
             piece.advance(together.len());
             let mut commands = Commands::new();
             together.iter().for_each(|command| commands.push(command));
-            let Some(room) = Room::of::<M>(&commands) else { return Ok(false) };
+            let Some(room) = Room::of::<M>(&commands) else { break };
             let mut buffer = self.begin(header.time_ms, room.blocks())?;
-            if self.machine.admit(&header).is_ok() {
+            if !self.has_room(&buffer) {
+                // The ring keeps it as long as nothing else can be executed.
+                reached(Point::AloneDiskFull);
+                return Ok(false);
+            }
+            if self.machine.admit(&header).is_err() {
+                reached(Point::AloneNotAdmitted);
+            } else {
                 let crashes = if itself { suspect.crashes } else { 0 };
                 self.ring.begin(&header, commands.as_bytes(), crashes);
                 self.execute(&header, commands.as_bytes(), mode, &mut buffer);
@@ -282,9 +338,13 @@ impl<M: Machine> Core<M> {
             self.hand_over(buffer, RecordKind::Batch, Vec::new())?;
             self.drain()?;
             if itself {
+                if set_aside {
+                    reached(Point::AloneSetAside);
+                }
                 return Ok(set_aside);
             }
         }
+        reached(Point::AloneCutShort);
         Ok(false)
     }
 }

@@ -1,28 +1,22 @@
 //! The engine itself: opening, asking, stopping.
 
-use crate::core::{Ask, Core, WriterGone};
+use crate::door::Door;
 use crate::follow::Follower;
 use crate::machine::Machine;
-use crate::queue::{Queue, Waiting};
-use crate::replay::Replay;
-use crate::request::{
-    BULK_BLOCKS_MAX, BULK_COMMANDS_MAX, BYTES_MAX, COMMANDS_MAX, RECORD_BLOCKS_MAX, Refusal, Request,
-    Response, Ticket,
-};
-use crate::ring::Ring;
-use crate::room::Room;
-use crate::time::{Time, TimeGap, TimeSource};
-use crate::writer;
-use pabal_journal::{Durable, Journal, JournalConfig, Reader, RecordBuffer, Recovered};
+use crate::queue::Queue;
+use crate::request::{Request, Response, Ticket};
+use crate::start::{Ready, open};
+use crate::time::{TimeGap, TimeSource};
+use crate::writer::{Threaded, Writer, WriterGone};
+use pabal_fault::{Point, reached};
+use pabal_journal::sync::mpsc::{channel, sync_channel};
+use pabal_journal::sync::{JoinHandle, Mutex, PoisonError, spawn};
+use pabal_journal::{Durable, JournalConfig, Recovered};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 /// Folder of the journal, in the data folder.
 pub const JOURNAL: &str = "journal";
-/// Records that can be on their way at once: one being written, one waiting, one being made.
-const BUFFERS: usize = 3;
 
 /// How to run an engine.
 pub struct EngineConfig {
@@ -81,14 +75,10 @@ pub struct Recovery {
 
 /// A running engine.
 pub struct Engine<M: Machine> {
-    queue: Arc<Queue<Ask<M>>>,
-    /// Blocks of a record at most.
-    blocks_max: u32,
+    door: Door<M>,
     ended: Arc<Ended>,
-    durable: Arc<Durable>,
-    dir: PathBuf,
-    core: Option<JoinHandle<Result<(M, Ring), WriterGone>>>,
-    writer: Option<JoinHandle<Result<Journal, pabal_journal::Error>>>,
+    core: Option<JoinHandle<Result<M, WriterGone>>>,
+    writer: Option<JoinHandle<Result<Writer, pabal_journal::Error>>>,
 }
 
 impl<M: Machine> Engine<M> {
@@ -96,117 +86,47 @@ impl<M: Machine> Engine<M> {
     /// each replayed record, the block at which it ended.
     pub fn start(
         data: &Path,
-        mut machine: M,
+        machine: M,
         config: EngineConfig,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(Engine<M>, Recovery), Error> {
-        let dir = data.join(JOURNAL);
-        let mut commands = 0;
-        // Made first, so that a reader can be had while the records are replayed.
-        let (mut journal, recovered) = {
-            let mut replay: Option<Replay<'_, M>> = None;
-            let mut held = Some(&mut machine);
-            let opened = Journal::open(&dir, &config.journal, config.journal_id, &mut |record| {
-                if let Some(machine) = held.take() {
-                    replay = Some(Replay::new(machine, Reader::open(&dir)?));
-                }
-                if let Some(replay) = &mut replay {
-                    replay.record(record)?;
-                    commands = replay.commands;
-                }
-                progress(record.start_block + record.header.blocks as u64);
-                Ok(())
-            })?;
-            drop(replay);
-            opened
-        };
-        let last_ms = recovered.last.map_or(0, |last| last.time_ms);
-        let time = Time::start(config.time, last_ms)?;
-        let ring_error = |source| Error::Ring { path: data.join(crate::ring::FILE), source };
-        let (ring, suspect) = Ring::open(data).map_err(ring_error)?;
-        let durable = journal.durable();
-        let blocks_max = RECORD_BLOCKS_MAX.min((journal.layout().segment_blocks - 1) as u32);
-        let queue = Arc::new(Queue::new());
-        let (work, works) = sync_channel(1);
-        let (spent_to, spent) = channel();
-        let mut core = Core {
-            machine,
-            queue: queue.clone(),
-            time,
-            ring,
-            layout: journal.layout(),
-            durable: durable.clone(),
-            reader: Reader::open(&dir)?,
-            work,
-            spent,
-            buffers: (0..BUFFERS).map(|_| RecordBuffer::new()).collect(),
-            next_block: journal.next_block(),
-            outstanding: 0,
-            blocks_max,
-            unconfirmed: recovered.last.is_some_and(|l| l.kind == pabal_journal::RecordKind::Batch as u16),
-            last_ms,
-        };
-        let reader = Reader::open(&dir)?;
-        let gone = Gone { queue: queue.clone() };
-        let writer = spawn("pabal-writer", move || {
-            let _gone = gone;
-            journal = writer::run::<M>(journal, &reader, works, &spent_to)?;
-            Ok(journal)
-        });
-        let tried_alone = suspect.is_some();
-        let mut quarantined = false;
+        let mut thread = None;
+        let ready = open(data, machine, config, progress, |writer, door| {
+            let (work, works) = sync_channel(1);
+            let (spent_to, spent) = channel();
+            let gone = Gone { queue: door.queue.clone() };
+            thread = Some(spawn("pabal-writer", move || {
+                let _gone = gone;
+                writer.run::<M>(&works, &spent_to)
+            }));
+            Threaded { work, spent, durable: door.durable.clone() }
+        })?;
+        let Ready { door, mut core, suspect, mut recovery } = ready;
         if let Some(suspect) = suspect {
-            quarantined = core.try_alone(&suspect).unwrap_or(false);
+            recovery.quarantined = core.try_alone(&suspect).unwrap_or(false);
         }
         let ended = Arc::new(Ended::default());
-        let left = Left { queue: queue.clone(), ended: ended.clone() };
+        let left = Left { queue: door.queue.clone(), ended: ended.clone() };
         let core = spawn("pabal-core", move || {
             let _left = left;
             core.run()
         });
-        let engine =
-            Engine { queue, blocks_max, ended, durable, dir, core: Some(core), writer: Some(writer) };
-        Ok((engine, Recovery { journal: recovered, commands, tried_alone, quarantined }))
+        Ok((Engine { door, ended, core: Some(core), writer: thread }, recovery))
     }
 
     /// Sends a request. The answer comes when it is durable; a full lane answers at once.
-    pub fn submit(&self, mut request: Request) -> Ticket<Response<M::Reply>> {
-        let (to, answer) = sync_channel(1);
-        let (commands, weight) = (request.commands.len(), request.commands.as_bytes().len());
-        request.header = request.header.in_form(commands as u32);
-        let bulk = request.header.is_bulk();
-        let refuse = |refusal| {
-            let replies = vec![M::refused(refusal); commands];
-            let _ = to.send(Response { sequence: self.durable.sequence(), replies });
-        };
-        let (most, blocks) = match bulk {
-            true => (BULK_COMMANDS_MAX, self.blocks_max.min(BULK_BLOCKS_MAX)),
-            false => (COMMANDS_MAX, self.blocks_max),
-        };
-        let bounded = commands > 0 && commands <= most && weight <= BYTES_MAX;
-        let room = if bounded { Room::of::<M>(&request.commands) } else { None };
-        let Some(room) = room.filter(|room| room.blocks() <= blocks) else {
-            refuse(Refusal::Malformed);
-            return Ticket(answer);
-        };
-        let waiting = Waiting { item: Ask::Execute(request, room, to.clone()), weight, commands };
-        if self.queue.push(bulk, waiting).is_err() {
-            refuse(Refusal::Overloaded);
-        }
-        Ticket(answer)
+    pub fn submit(&self, request: Request) -> Ticket<Response<M::Reply>> {
+        self.door.submit(request)
     }
 
     /// Asks about the state. The answer comes when what it shows is durable.
     pub fn query(&self, query: M::Query) -> Ticket<M::Answer> {
-        let (to, answer) = sync_channel(1);
-        // When the lane is full the sender is dropped, and the asker hears "unknown".
-        let _ = self.queue.push(false, Waiting { item: Ask::Query(query, to), weight: 64, commands: 1 });
-        Ticket(answer)
+        self.door.query(query)
     }
 
     /// The acknowledged point.
     pub fn durable(&self) -> Arc<Durable> {
-        self.durable.clone()
+        self.door.durable.clone()
     }
 
     /// Calls this, once, when the core has ended: in order, on a failed write or on a broken invariant. A process
@@ -224,48 +144,39 @@ impl<M: Machine> Engine<M> {
     /// The record may be the next one to come. One beyond that is refused: whoever asks for it has seen records
     /// that this journal does not have.
     pub fn follow_from(&self, sequence: u64) -> Result<Follower, Error> {
-        let reader = Reader::open(&self.dir)?;
-        let next_sequence = sequence.max(1);
-        // Asked before the block is, so that the record before lies before the block.
-        let last = self.durable.sequence();
-        let next_block = match next_sequence - 1 {
-            0 => 1,
-            before if before > last => return Err(Error::Ahead { sequence, last }),
-            before => reader.end_of(before, self.durable.next_block())?,
-        };
-        Ok(Follower { reader, durable: self.durable.clone(), next_block, next_sequence })
+        self.door.follow_from(sequence)
     }
 
     /// Executes what waits, confirms the last record, and ends. Gives the machine back.
     pub fn stop(mut self) -> Result<M, Error> {
-        self.queue.stop();
+        self.door.queue.stop();
         self.finish()
     }
 
     fn finish(&mut self) -> Result<M, Error> {
         let core = self.core.take().map(JoinHandle::join);
-        self.queue.abandon();
-        let writer = self.writer.take().map(JoinHandle::join);
-        match writer {
-            Some(Ok(Err(error))) => return Err(error.into()),
-            Some(Ok(Ok(_))) => {}
-            _ => return Err(Error::Core),
-        }
-        match core {
-            Some(Ok(Ok((machine, ring)))) => {
-                let path = self.dir.with_file_name(crate::ring::FILE);
-                ring.remove().map_err(|source| Error::Ring { path, source })?;
-                Ok(machine)
+        self.door.queue.abandon();
+        match self.writer.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => {
+                reached(Point::StopJournal);
+                return Err(error.into());
             }
-            _ => Err(Error::Core),
+            Some(Ok(Ok(_))) => {
+                if let Some(Ok(Ok(machine))) = core {
+                    return Ok(machine);
+                }
+            }
+            _ => {}
         }
+        reached(Point::StopCore);
+        Err(Error::Core)
     }
 }
 
 impl<M: Machine> Drop for Engine<M> {
     fn drop(&mut self) {
         if self.core.is_some() {
-            self.queue.stop();
+            self.door.queue.stop();
             let _ = self.finish();
         }
     }
@@ -319,8 +230,4 @@ impl Ended {
         drop(ended);
         heard();
     }
-}
-
-fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    std::thread::Builder::new().name(name.into()).spawn(run).expect("a thread at the start")
 }

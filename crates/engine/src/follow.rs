@@ -1,5 +1,6 @@
 //! Following the journal: every durable record from a position on, in order, as it comes.
 
+use pabal_fault::{Point, reached};
 use pabal_journal::{Durable, Error, Reader, Record};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,10 @@ impl Follower {
         if !self.durable.wait_sequence(self.next_sequence, wait) {
             return Ok(false);
         }
-        let (end, sequence) = self.reader.record_after(self.next_block, self.next_sequence, take)?;
+        let (end, sequence) = self
+            .reader
+            .record_after(self.next_block, self.next_sequence, take)
+            .inspect_err(|_| reached(Point::FollowRead))?;
         self.next_block = end;
         self.next_sequence = sequence + 1;
         Ok(true)

@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod core;
+mod door;
 pub mod engine;
 pub mod follow;
 pub mod machine;
@@ -23,6 +24,8 @@ pub mod replay;
 pub mod request;
 mod ring;
 mod room;
+mod start;
+pub mod stepper;
 pub mod time;
 mod walk;
 mod writer;
@@ -32,4 +35,5 @@ pub use follow::Follower;
 pub use machine::{Machine, Mode, Sink};
 pub use replay::{Replay, ReplayError};
 pub use request::{Commands, Lane, Request, RequestHeader, Response, Ticket, Unknown};
+pub use stepper::Stepper;
 pub use time::{Clock, SystemClock, TimeGap, TimeSource};

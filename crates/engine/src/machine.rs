@@ -1,6 +1,7 @@
 //! What the engine asks of a state machine.
 
 use crate::request::{Refusal, RequestHeader};
+use pabal_fault::{Point, reached};
 use pabal_journal::{Position, Reader, RecordBuffer};
 
 /// How to treat a command.
@@ -55,6 +56,11 @@ pub trait Machine: Send + 'static {
     fn repeats(reply: &Self::Reply) -> Option<Position>;
     /// The answer to a command that was decided in this entry.
     fn again(command: &[u8], entry: &[u8], position: Position) -> Self::Reply;
+    /// The answer to this command if it was decided before: for when nothing can be decided now.
+    fn recall(&self, request: &RequestHeader, command: &[u8]) -> Option<Self::Reply> {
+        let _ = (request, command);
+        None
+    }
     /// The engine's own refusals, in the machine's words.
     fn refused(refusal: Refusal) -> Self::Reply;
     /// Answers a question.
@@ -108,8 +114,14 @@ impl Sink<'_> {
 pub(crate) fn read_entry(reader: &Reader, position: Position) -> Option<Vec<u8>> {
     match reader.entry(position) {
         Ok(entry) => Some(entry.to_vec()),
-        Err(pabal_journal::Error::NoEntry(_)) => None,
+        Err(pabal_journal::Error::NoEntry(_)) => {
+            reached(Point::FindNothing);
+            None
+        }
         // To decide as if it were not there would record a decision that no sound copy gives again.
-        Err(error) => panic!("{error}"),
+        Err(error) => {
+            reached(Point::FindRotten);
+            panic!("{error}")
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The two lanes in which requests wait for the core.
 
+use pabal_fault::{Point, reached};
+use pabal_journal::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Requests waiting in the online lane at most.
@@ -109,6 +110,12 @@ impl<T> Queue<T> {
         }
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        let lanes = self.lock();
+        lanes.online.len() + lanes.bulk.len()
+    }
+
     /// Lets nothing more in; what waits is still executed.
     pub fn stop(&self) {
         self.lock().stopping = true;
@@ -119,6 +126,9 @@ impl<T> Queue<T> {
     pub fn abandon(&self) {
         let mut lanes = self.lock();
         lanes.stopping = true;
+        if !lanes.online.is_empty() || !lanes.bulk.is_empty() {
+            reached(Point::Abandoned);
+        }
         lanes.online.clear();
         lanes.bulk.clear();
         lanes.online_bytes = 0;

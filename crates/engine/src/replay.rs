@@ -6,6 +6,7 @@
 
 use crate::machine::{Machine, Mode, Sink, read_entry};
 use crate::request::{REQUEST_OP, RequestHeader};
+use pabal_fault::{Point, reached};
 use pabal_journal::{Position, Reader, Record, RecordBuffer};
 use zerocopy::FromBytes;
 
@@ -68,6 +69,7 @@ impl<'m, M: Machine> Replay<'m, M> {
         let h = record.header;
         let known = self.machine.rules_known();
         if h.rules > known {
+            reached(Point::RulesUnknown);
             return Err(ReplayError::RulesUnknown { sequence: h.sequence, found: h.rules, known });
         }
         let fold = h.rules != known;
@@ -76,11 +78,13 @@ impl<'m, M: Machine> Replay<'m, M> {
         self.buffer.begin(record.start_block);
         let mut entries = record.entries().peekable();
         while let Some((position, bytes)) = entries.next() {
-            let wrong = |what| ReplayError::Differs { sequence: h.sequence, position, what };
-            let (request, _) =
-                RequestHeader::read_from_prefix(bytes).map_err(|_| wrong("not a request's header"))?;
+            let wrong = |(point, what)| {
+                reached(point);
+                ReplayError::Differs { sequence: h.sequence, position, what }
+            };
+            let (request, _) = RequestHeader::read_from_prefix(bytes).expect("an entry has a unit at least");
             if request.op != REQUEST_OP {
-                return Err(wrong("entries before any request's header"));
+                return Err(wrong((Point::ReplayHeader, "entries before any request's header")));
             }
             let mut group = Vec::new();
             while let Some((_, entry)) = entries.peek()
@@ -93,6 +97,7 @@ impl<'m, M: Machine> Replay<'m, M> {
         }
         self.compare(record)?;
         if self.machine.digest() != h.digest {
+            reached(Point::ReplayDigest);
             return Err(ReplayError::Digest { sequence: h.sequence });
         }
         Ok(())
@@ -104,11 +109,11 @@ impl<'m, M: Machine> Replay<'m, M> {
         header: &[u8],
         group: &[&[u8]],
         fold: bool,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), (Point, &'static str)> {
         let (_, place) = self.buffer.entry(1);
         place.copy_from_slice(&header[..64]);
         if !fold && self.machine.admit(request).is_err() {
-            return Err("the request would not have been let in");
+            return Err((Point::ReplayNotAdmitted, "the request would not have been let in"));
         }
         // The commands as they were sent: without what the entry filled in.
         let mut sent: Vec<(Vec<u64>, usize, u16)> = Vec::with_capacity(group.len());
@@ -117,7 +122,7 @@ impl<'m, M: Machine> Replay<'m, M> {
             if entry[4] & CONTINUATION != 0 {
                 continue;
             }
-            let length = M::length(entry).ok_or("not a command")?;
+            let length = M::length(entry).ok_or((Point::ReplayCommand, "not a command"))?;
             let code = u16::from_le_bytes([entry[6], entry[7]]);
             let mut words = vec![0u64; length.div_ceil(8)];
             zerocopy::IntoBytes::as_mut_bytes(&mut words[..])[..length].copy_from_slice(&entry[..length]);
@@ -166,12 +171,14 @@ impl<'m, M: Machine> Replay<'m, M> {
             match made.next() {
                 Some((at, bytes)) if at == position && bytes == entry => {}
                 _ => {
+                    reached(Point::ReplayDiffers);
                     let what = "what was recorded is not what deciding it again gives";
                     return Err(ReplayError::Differs { sequence, position, what });
                 }
             }
         }
         if let Some((position, _)) = made.next() {
+            reached(Point::ReplayMore);
             let what = "deciding it again gives an entry that was not recorded";
             return Err(ReplayError::Differs { sequence, position, what });
         }

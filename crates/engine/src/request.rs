@@ -1,6 +1,6 @@
 //! Requests: commands with all that an admission, an audit and a retry need to know of their sender.
 
-use std::sync::mpsc;
+use pabal_journal::sync::mpsc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Commands in one online request at most.
@@ -183,6 +183,8 @@ pub enum Refusal {
     Overloaded,
     /// The deadline passed.
     DeadlinePassed,
+    /// The disk has no room for another record.
+    DiskFull,
     /// Not commands, too many, or more than a record takes.
     Malformed,
 }
@@ -194,5 +196,14 @@ impl<R> Ticket<R> {
     /// Waits for the answer.
     pub fn wait(self) -> Result<R, Unknown> {
         self.0.recv().map_err(|_| Unknown)
+    }
+
+    /// The answer, if it has come.
+    pub fn take(&self) -> Option<Result<R, Unknown>> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(Ok(answer)),
+            Err(mpsc::TryRecvError::Empty) => None,
+            Err(mpsc::TryRecvError::Disconnected) => Some(Err(Unknown)),
+        }
     }
 }

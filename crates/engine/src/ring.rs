@@ -9,11 +9,9 @@
 //! what was done: only the journal does.
 
 use crate::request::{BYTES_MAX, RequestHeader};
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use pabal_fault::{Point, reached};
+use pabal_journal::disk::{Disk, Mapped};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::{FromBytes, IntoBytes};
@@ -44,44 +42,31 @@ enum Word {
 }
 
 pub(crate) struct Ring {
-    path: PathBuf,
-    map: NonNull<u8>,
+    memory: NonNull<u8>,
+    /// Keeps the memory.
+    _map: Box<dyn Mapped>,
 }
 
-// SAFETY: the mapping belongs to this value alone; it moves with it between threads.
+// SAFETY: the memory belongs to this value alone; it moves with it between threads.
 unsafe impl Send for Ring {}
 
 impl Ring {
     /// Opens the ring of this folder and says what was being executed when the process last died.
-    pub fn open(dir: &Path) -> std::io::Result<(Ring, Option<Suspect>)> {
-        let path = dir.join(FILE);
-        let file: File =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-        file.set_len(SIZE as u64)?;
-        // Its space is taken now: a page that finds the disk full when it is first written would end the process.
-        match fallocate(&file, FallocateFlags::empty(), 0, SIZE as u64) {
-            Ok(()) | Err(Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(error.into()),
-        }
-        // SAFETY: a fresh shared mapping of a file of this length; nobody else maps it (the journal's lock
-        // is held).
-        let map = unsafe {
-            mmap(std::ptr::null_mut(), SIZE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)
-        }?;
-        let map = NonNull::new(map.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
-        let ring = Ring { path, map };
+    pub fn open(disk: &dyn Disk, dir: &Path) -> std::io::Result<(Ring, Option<Suspect>)> {
+        let map = disk.map(&dir.join(FILE), SIZE)?;
+        let ring = Ring { memory: map.memory(), _map: map };
         let suspect = ring.suspect();
         Ok((ring, suspect))
     }
 
     fn word(&self, word: Word) -> &AtomicU64 {
         // SAFETY: within the first page, aligned, only ever used as atomics.
-        unsafe { &*self.map.as_ptr().cast::<AtomicU64>().add(word as usize) }
+        unsafe { &*self.memory.as_ptr().cast::<AtomicU64>().add(word as usize) }
     }
 
     fn body(&self, length: usize) -> &[u8] {
         // SAFETY: HEAD + length lies within the mapping (checked by the callers).
-        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(HEAD), length) }
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(HEAD), length) }
     }
 
     fn suspect(&self) -> Option<Suspect> {
@@ -90,10 +75,12 @@ impl Ring {
         }
         let length = self.word(Word::Length).load(Ordering::Relaxed) as usize;
         if !(64..=SIZE - HEAD).contains(&length) {
+            reached(Point::RingLength);
             return None;
         }
         let body = self.body(length);
         if crc32c::crc32c(body) as u64 != self.word(Word::Check).load(Ordering::Relaxed) {
+            reached(Point::RingCheck);
             return None;
         }
         let (header, commands) = RequestHeader::read_from_prefix(body).ok()?;
@@ -111,7 +98,7 @@ impl Ring {
         assert!(length <= SIZE - HEAD, "requests are bounded where they are let in");
         self.word(Word::Executing).store(0, Ordering::Release);
         // SAFETY: in bounds by the assertion above; `&mut self` is the only user of the body.
-        let body = unsafe { std::slice::from_raw_parts_mut(self.map.as_ptr().add(HEAD), length) };
+        let body = unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr().add(HEAD), length) };
         body[..64].copy_from_slice(header.as_bytes());
         body[64..].copy_from_slice(commands);
         self.word(Word::Length).store(length as u64, Ordering::Relaxed);
@@ -130,17 +117,5 @@ impl Ring {
     /// The request was executed.
     pub fn end(&self) {
         self.word(Word::Executing).store(0, Ordering::Release);
-    }
-
-    /// An orderly stop: nothing is being executed, so nothing need be left.
-    pub fn remove(self) -> std::io::Result<()> {
-        std::fs::remove_file(&self.path)
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `open` with this length, and not used after.
-        let _ = unsafe { munmap(self.map.as_ptr().cast(), SIZE) };
     }
 }

@@ -1,5 +1,6 @@
 //! The bank's time: never backward, run by the monotonic clock, drawn gently towards the wall clock.
 
+use pabal_fault::{Point, reached};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The gap to the journal's last time that a start accepts without a second source, milliseconds.
@@ -80,6 +81,7 @@ impl Time {
                 let wall_ms = clock.wall_ms();
                 let confirmed = confirmed_ms.is_some_and(|ms| ms.abs_diff(wall_ms) <= GAP_MS_MAX);
                 if last_ms != 0 && wall_ms.abs_diff(last_ms) > GAP_MS_MAX && !confirmed {
+                    reached(Point::StartGap);
                     return Err(TimeGap { wall_ms, last_ms });
                 }
                 let last_us = clock.monotonic_us();

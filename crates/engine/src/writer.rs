@@ -2,8 +2,11 @@
 
 use crate::machine::{Machine, read_entry};
 use crate::request::{Commands, Response};
-use pabal_journal::{Journal, Reader, RecordBuffer};
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use pabal_fault::{Point, reached};
+use pabal_journal::sync::mpsc::{Receiver, Sender, SyncSender};
+use pabal_journal::{Durable, Error, Journal, Reader, RecordBuffer};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What the core hands to the writer, in order.
 pub(crate) enum Work<M: Machine> {
@@ -19,19 +22,29 @@ pub(crate) enum Release<M: Machine> {
     Answer { to: SyncSender<M::Answer>, answer: M::Answer },
 }
 
-/// Runs until the core hangs up; gives the journal back, or the error that ended it.
-pub(crate) fn run<M: Machine>(
-    mut journal: Journal,
-    reader: &Reader,
-    work: Receiver<Work<M>>,
-    spent: &Sender<RecordBuffer>,
-) -> Result<Journal, pabal_journal::Error> {
-    for work in work {
+/// The writer is gone: its error says why.
+pub(crate) struct WriterGone;
+
+impl WriterGone {
+    fn found<T>(_: T) -> WriterGone {
+        reached(Point::CoreNoWriter);
+        WriterGone
+    }
+}
+
+pub(crate) struct Writer {
+    pub journal: Journal,
+    pub reader: Reader,
+}
+
+impl Writer {
+    /// Does this; gives back the record's buffer. After an error nothing more is to be done: the answers are
+    /// dropped, and whoever waits hears "unknown".
+    fn work<M: Machine>(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, Error> {
         let mut done = None;
         let releases = match work {
             Work::Record(mut buffer, releases) => {
-                // An error ends this loop; the answers are dropped, and whoever waits hears "unknown".
-                journal.append(&mut buffer)?;
+                self.journal.append(&mut buffer).inspect_err(|_| reached(Point::WriterEnded))?;
                 done = Some(buffer);
                 releases
             }
@@ -42,16 +55,27 @@ pub(crate) fn run<M: Machine>(
                 // Whoever asked may have gone away; that is its own affair.
                 Release::Answer { to, answer } => drop(to.send(answer)),
                 Release::Response { to, mut replies, commands } => {
-                    repeat::<M>(reader, &mut replies, &commands);
-                    let _ = to.send(Response { sequence: journal.sequence(), replies });
+                    repeat::<M>(&self.reader, &mut replies, &commands);
+                    let _ = to.send(Response { sequence: self.journal.sequence(), replies });
                 }
             }
         }
-        if let Some(buffer) = done {
-            let _ = spent.send(buffer);
-        }
+        Ok(done)
     }
-    Ok(journal)
+
+    /// Works until the core hangs up; gives itself back, or the error that ended it.
+    pub fn run<M: Machine>(
+        mut self,
+        works: &Receiver<Work<M>>,
+        spent: &Sender<RecordBuffer>,
+    ) -> Result<Writer, Error> {
+        while let Ok(work) = works.recv() {
+            if let Some(buffer) = self.work(work)? {
+                let _ = spent.send(buffer);
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// Replaces each reply that repeats an earlier outcome by that outcome, read from its entry.
@@ -68,5 +92,104 @@ fn repeat<M: Machine>(reader: &Reader, replies: &mut [M::Reply], commands: &Comm
             let entry = read_entry(reader, position).expect("the window names entries that are durable");
             *reply = M::again(command, &entry, position);
         }
+    }
+}
+
+/// The core's way to the writer.
+pub(crate) trait Line<M: Machine> {
+    /// Hands it this. Waits while too much is on its way.
+    fn send(&mut self, work: Work<M>) -> Result<(), WriterGone>;
+    /// A buffer whose record is durable; waits for one when `wait`.
+    fn spent(&mut self, wait: bool) -> Result<Option<RecordBuffer>, WriterGone>;
+    /// Waits until every block before this one is durable, or the writer is gone.
+    fn wait_for(&mut self, block: u64);
+}
+
+/// To a writer with a thread of its own.
+pub(crate) struct Threaded<M: Machine> {
+    pub work: SyncSender<Work<M>>,
+    pub spent: Receiver<RecordBuffer>,
+    pub durable: Arc<Durable>,
+}
+
+impl<M: Machine> Line<M> for Threaded<M> {
+    fn send(&mut self, work: Work<M>) -> Result<(), WriterGone> {
+        self.work.send(work).map_err(WriterGone::found)
+    }
+
+    fn spent(&mut self, wait: bool) -> Result<Option<RecordBuffer>, WriterGone> {
+        match wait {
+            true => self.spent.recv().map(Some).map_err(WriterGone::found),
+            false => Ok(self.spent.try_recv().ok()),
+        }
+    }
+
+    fn wait_for(&mut self, block: u64) {
+        self.durable.wait_for(block);
+    }
+}
+
+/// Works that a writer without a thread lets wait at most: as many as wait for one with a thread, and the one
+/// that it is at.
+const WAITING_MAX: usize = 2;
+
+/// To a writer that works when it is told to, or when the core would have to wait for it.
+pub(crate) struct Stepped<M: Machine> {
+    writer: Writer,
+    waiting: VecDeque<Work<M>>,
+    spent: VecDeque<RecordBuffer>,
+    /// What ended it.
+    pub ended: Option<Error>,
+}
+
+impl<M: Machine> Stepped<M> {
+    pub fn new(writer: Writer) -> Stepped<M> {
+        Stepped { writer, waiting: VecDeque::new(), spent: VecDeque::new(), ended: None }
+    }
+
+    /// Works that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Does the next thing that waits; false when nothing does.
+    pub fn step(&mut self) -> Result<bool, WriterGone> {
+        if self.ended.is_some() {
+            return Err(WriterGone::found(()));
+        }
+        let Some(work) = self.waiting.pop_front() else { return Ok(false) };
+        match self.writer.work(work) {
+            Ok(buffer) => {
+                self.spent.extend(buffer);
+                Ok(true)
+            }
+            Err(error) => {
+                self.waiting.clear();
+                self.ended = Some(error);
+                Err(WriterGone::found(()))
+            }
+        }
+    }
+}
+
+impl<M: Machine> Line<M> for Stepped<M> {
+    fn send(&mut self, work: Work<M>) -> Result<(), WriterGone> {
+        while self.waiting.len() >= WAITING_MAX {
+            self.step()?;
+        }
+        if self.ended.is_some() {
+            return Err(WriterGone::found(work));
+        }
+        self.waiting.push_back(work);
+        Ok(())
+    }
+
+    fn spent(&mut self, wait: bool) -> Result<Option<RecordBuffer>, WriterGone> {
+        while wait && self.spent.is_empty() && self.step()? {}
+        Ok(self.spent.pop_front())
+    }
+
+    fn wait_for(&mut self, block: u64) {
+        while self.writer.journal.next_block() < block && matches!(self.step(), Ok(true)) {}
     }
 }

@@ -64,6 +64,15 @@ impl RecordBuffer {
         buffer
     }
 
+    /// Memory for this many whole blocks, zero.
+    pub(crate) fn of_blocks(blocks: usize) -> RecordBuffer {
+        let mut buffer = RecordBuffer::new();
+        buffer.begin(0);
+        (1..blocks).for_each(|block| buffer.zero(block));
+        buffer.unit = blocks * UNITS;
+        buffer
+    }
+
     /// Begins a record at this block.
     pub fn begin(&mut self, start_block: u64) {
         self.start_block = start_block;

@@ -1,6 +1,6 @@
 //! The acknowledged point: how far the journal is durable.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use crate::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Default)]

@@ -1,6 +1,8 @@
 //! What can be wrong with a journal.
 
-use std::path::PathBuf;
+use crate::block::BLOCK;
+use pabal_fault::{Point, reached};
+use std::path::{Path, PathBuf};
 
 /// What is wrong with a journal.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +54,26 @@ impl Error {
         matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
-    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
-        let path = path.into();
-        move |source| Error::Io { path, source }
+    /// Each of these names the branch in which it is made, so that none is taken uncounted.
+    pub(crate) fn io(point: Point, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
+        move |source| {
+            reached(point);
+            Error::Io { path: path.as_ref().into(), source }
+        }
+    }
+
+    pub(crate) fn rotten(point: Point, file: PathBuf, block: u64, what: &'static str) -> Error {
+        reached(point);
+        Error::Rotten { file, offset: block * BLOCK as u64, what }
+    }
+
+    pub(crate) fn folder(point: Point, file: PathBuf, what: &'static str) -> Error {
+        reached(point);
+        Error::Folder { file, what }
+    }
+
+    pub(crate) fn no_entry(point: Point, position: u64) -> Error {
+        reached(point);
+        Error::NoEntry(position)
     }
 }

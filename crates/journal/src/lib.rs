@@ -22,20 +22,25 @@ compile_error!("journal bytes are little-endian and are read in place");
 
 mod block;
 mod buffer;
+pub mod disk;
 mod durable;
 mod error;
 mod reader;
 mod record;
 mod scan;
 mod segment;
+mod supply;
+pub mod sync;
 mod writer;
 
 pub use block::{BLOCK, ENTRY_UNITS_MAX, Position, UNIT, UNITS};
 pub use buffer::{Mark, RecordBuffer, RecordMeta};
+pub use disk::{Disk, SystemDisk};
 pub use durable::Durable;
 pub use error::Error;
 pub use reader::Reader;
 pub use record::{FORMAT, Record, RecordHeader, RecordKind};
 pub use scan::{Cut, Scanned, verify};
 pub use segment::{Layout, SEGMENT_BLOCKS_DEFAULT};
+pub use supply::Supply;
 pub use writer::{Journal, JournalConfig, Recovered};

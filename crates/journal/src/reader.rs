@@ -1,15 +1,14 @@
 //! Reading: single entries by position, whole journals, records as they come.
 
 use crate::block::{BLOCK, BlockHeader, KIND_RECORD, Position, UNIT, is_sound, is_zero, walk};
+use crate::disk::{Disk, DiskFile, SystemDisk};
 use crate::error::Error;
 use crate::record::{FIRST_UNIT, Record, RecordHeader};
 use crate::scan::{By, Scanned, Visit, scan};
 use crate::segment::{self, Layout};
-use rustix::fs::{FlockOperation, flock};
+use pabal_fault::Point;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use zerocopy::FromBytes;
@@ -19,36 +18,43 @@ const FILES_MAX: usize = 64;
 
 /// Reads a journal, in the writer's process or in another.
 pub struct Reader {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     layout: Layout,
     journal_id: u64,
-    files: Mutex<BTreeMap<u64, Arc<File>>>,
+    files: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
 }
 
 impl Reader {
     /// Opens a journal for reading.
     pub fn open(dir: &Path) -> Result<Reader, Error> {
-        let (layout, journal_id) = segment::identify(dir)?;
-        Ok(Reader { dir: dir.to_path_buf(), layout, journal_id, files: Mutex::default() })
+        Reader::open_on(Arc::new(SystemDisk), dir)
+    }
+
+    /// Opens a journal on this disk for reading.
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Reader, Error> {
+        let (layout, journal_id) = segment::identify(&*disk, dir)?;
+        Ok(Reader { disk, dir: dir.to_path_buf(), layout, journal_id, files: Mutex::default() })
     }
 
     /// Reads everything. While a writer lives, a record counts once its successor has begun; when none
     /// does, the last whole record counts too, after a sync that makes it so. A writer may start meanwhile:
     /// reading never keeps one from it.
     pub fn scan(&self, visit: Visit<'_>) -> Result<Scanned, Error> {
-        scan(&self.dir, By::Reader(self), visit)
+        scan(&*self.disk, &self.dir, By::Reader(self), visit)
     }
 
     /// Whether a writer has the journal open now. The lock is only tried, and let go at once; a writer that
     /// meets it just then tries again.
     pub(crate) fn writer_lives(&self) -> Result<bool, Error> {
-        let folder = File::open(&self.dir).map_err(Error::io(&self.dir))?;
-        Ok(flock(&folder, FlockOperation::NonBlockingLockShared).is_err())
+        let tried = self.disk.lock(&self.dir, true).map_err(Error::io(Point::ReaderLock, &self.dir))?;
+        Ok(tried.is_none())
     }
 
     /// Makes this segment durable: a writer that died may have written its last record and not synced it.
     pub(crate) fn sync(&self, segment: u64) -> Result<(), Error> {
-        self.file(segment)?.sync_data().map_err(Error::io(segment::path(&self.dir, segment)))
+        let path = segment::path(&self.dir, segment);
+        self.file(segment)?.sync().map_err(Error::io(Point::ReaderSync, path))
     }
 
     /// About where the journal ends: the block after the last written one, found with a few reads. For showing
@@ -59,7 +65,7 @@ impl Reader {
             self.read(block, &mut bytes).map(|()| is_zero(&bytes))
         };
         let blocks = self.layout.segment_blocks;
-        for segment in (0..segment::list(&self.dir)?).rev() {
+        for segment in (0..segment::list(&*self.disk, &self.dir)?).rev() {
             let first = self.layout.first_of(segment);
             if blank(first)? {
                 continue;
@@ -81,33 +87,34 @@ impl Reader {
 
     /// The entry that begins at this position: one read of one block, checked.
     pub fn entry(&self, position: Position) -> Result<Box<[u8]>, Error> {
-        let missing = Error::NoEntry(position.0);
+        let missing = |point| Error::no_entry(point, position.0);
         if position.unit() == 0 {
-            return Err(missing);
+            return Err(missing(Point::EntryNowhere));
         }
         let mut block = [0; BLOCK];
         let segment = self.layout.segment_of(position.block());
         let file = match self.file(segment) {
             // Beyond the journal's end; anything else that keeps it from being read does not say that it is not.
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Err(missing),
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Err(missing(Point::EntryNoSegment));
+            }
             other => other?,
         };
         let offset = self.layout.offset_of(position.block());
-        file.read_exact_at(&mut block, offset).map_err(Error::io(&self.dir))?;
+        file.read(&mut block, offset).map_err(Error::io(Point::EntryRead, &self.dir))?;
         if is_zero(&block) {
-            return Err(missing);
+            return Err(missing(Point::EntryBlank));
         }
         let header = BlockHeader::of(&block);
         if !is_sound(&block) || header.number != position.block() || header.journal_id != self.journal_id {
-            let file = segment::path(&self.dir, segment);
-            return Err(Error::Rotten { file, offset, what: "the block's check" });
+            return Err(self.rotten(Point::EntryRotten, position.block(), "the block's check"));
         }
         if header.kind != KIND_RECORD {
-            return Err(missing);
+            return Err(missing(Point::EntryInHeader));
         }
         let first = if header.index == 0 { FIRST_UNIT } else { 1 };
         let found = walk(&block, first).flatten().find(|(unit, _)| *unit == position.unit());
-        let (unit, units) = found.ok_or(missing)?;
+        let (unit, units) = found.ok_or_else(|| missing(Point::EntryBetween))?;
         Ok(block[unit * UNIT..(unit + units) * UNIT].into())
     }
 
@@ -129,14 +136,10 @@ impl Reader {
             start = self.layout.first_of(self.layout.segment_of(start) + 1);
             self.read(start, &mut first)?;
         }
-        let rotten = || Error::Rotten {
-            file: segment::path(&self.dir, self.layout.segment_of(start)),
-            offset: self.layout.offset_of(start),
-            what: "not the record that belongs here",
-        };
+        let rotten = |point| self.rotten(point, start, "not the record that belongs here");
         let head = BlockHeader::of(&first);
         if !is_sound(&first) || head.sequence != sequence || head.index != 0 || head.number != start {
-            return Err(rotten());
+            return Err(rotten(Point::RecordHeadRotten));
         }
         let mut blocks = vec![0; head.blocks as usize * BLOCK];
         self.read(start, &mut blocks)?;
@@ -145,7 +148,7 @@ impl Reader {
             is_sound(block) && header.sequence == sequence && header.index == i as u32
         });
         if !sound {
-            return Err(rotten());
+            return Err(rotten(Point::RecordBodyRotten));
         }
         let (header, _) = RecordHeader::read_from_prefix(&blocks[UNIT..]).expect("a block is longer");
         let hash = *blake3::hash(&blocks).as_bytes();
@@ -183,26 +186,30 @@ impl Reader {
         self.read(block, &mut bytes)?;
         let head = BlockHeader::of(&bytes);
         let begins = is_sound(&bytes) && head.kind == KIND_RECORD && head.index == 0 && head.number == block;
-        begins.then_some(head).ok_or_else(|| Error::Rotten {
-            file: segment::path(&self.dir, self.layout.segment_of(block)),
-            offset: self.layout.offset_of(block),
-            what: "not the beginning of a record",
-        })
+        begins
+            .then_some(head)
+            .ok_or_else(|| self.rotten(Point::HeadRotten, block, "not the beginning of a record"))
+    }
+
+    fn rotten(&self, point: Point, block: u64, what: &'static str) -> Error {
+        let (segment, within) = (self.layout.segment_of(block), block % self.layout.segment_blocks);
+        Error::rotten(point, segment::path(&self.dir, segment), within, what)
     }
 
     fn read(&self, block: u64, into: &mut [u8]) -> Result<(), Error> {
         let segment = self.layout.segment_of(block);
         let offset = self.layout.offset_of(block);
-        self.file(segment)?.read_exact_at(into, offset).map_err(Error::io(segment::path(&self.dir, segment)))
+        let path = segment::path(&self.dir, segment);
+        self.file(segment)?.read(into, offset).map_err(Error::io(Point::ReaderRead, path))
     }
 
-    fn file(&self, segment: u64) -> Result<Arc<File>, Error> {
+    fn file(&self, segment: u64) -> Result<Arc<dyn DiskFile>, Error> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = files.get(&segment) {
             return Ok(file.clone());
         }
         let path = segment::path(&self.dir, segment);
-        let file = Arc::new(File::open(&path).map_err(Error::io(&path))?);
+        let file = self.disk.open(&path).map_err(Error::io(Point::ReaderOpen, &path))?;
         if files.len() >= FILES_MAX {
             files.pop_first();
         }

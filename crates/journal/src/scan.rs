@@ -1,12 +1,12 @@
 //! Scanning: every byte of every segment, record by record. Recovery and `verify` are this same code.
 
 use crate::block::{BLOCK, BlockHeader, KIND_RECORD, UNIT, is_sound, is_zero, walk};
+use crate::disk::Disk;
 use crate::error::Error;
 use crate::reader::Reader;
 use crate::record::{FIRST_UNIT, FORMAT, Record, RecordHeader, RecordKind, genesis_hash};
 use crate::segment::{self, Layout};
-use std::fs::File;
-use std::io::Read;
+use pabal_fault::{Point, reached};
 use std::path::{Path, PathBuf};
 use zerocopy::FromBytes;
 
@@ -69,6 +69,7 @@ struct Held {
 }
 
 pub(crate) struct Scan<'v> {
+    disk: &'v dyn Disk,
     dir: PathBuf,
     layout: Layout,
     journal_id: u64,
@@ -92,8 +93,13 @@ enum At {
     Torn(Cut),
 }
 
-pub(crate) fn scan<'v>(dir: &Path, by: By<'v>, visit: Visit<'v>) -> Result<Scanned, Error> {
-    let (layout, journal_id) = segment::identify(dir)?;
+pub(crate) fn scan<'v>(
+    disk: &'v dyn Disk,
+    dir: &Path,
+    by: By<'v>,
+    visit: Visit<'v>,
+) -> Result<Scanned, Error> {
+    let (layout, journal_id) = segment::identify(disk, dir)?;
     let hash = genesis_hash(journal_id);
     let found = Scanned {
         records: 0,
@@ -106,6 +112,7 @@ pub(crate) fn scan<'v>(dir: &Path, by: By<'v>, visit: Visit<'v>) -> Result<Scann
         writer_lives: false,
     };
     let scan = Scan {
+        disk,
         dir: dir.to_path_buf(),
         layout,
         journal_id,
@@ -128,7 +135,7 @@ impl Scan<'_> {
         // may have come, or gone on, or gone, between the reading of one block and of the next.
         let mut tried = None;
         loop {
-            let segments = segment::list(&self.dir)?;
+            let segments = segment::list(self.disk, &self.dir)?;
             self.found.cut = None;
             let read = self.read(segments);
             match (read, self.by) {
@@ -142,10 +149,12 @@ impl Scan<'_> {
                     let lives = reader.writer_lives()?;
                     if lives && !self.has_successor(segments)? {
                         self.found.cut = None;
-                        break; // it is in the middle of its write
+                        reached(Point::ScanMidWrite);
+                        break;
                     }
                     let here = Some((self.sequence, lives));
                     if std::mem::replace(&mut tried, here) != here {
+                        reached(Point::ScanAgain);
                         continue;
                     }
                     // The same once more: so it is. What was read before it counts.
@@ -166,8 +175,9 @@ impl Scan<'_> {
     /// it is gone, and who knows what with it.
     fn whole(&self) -> Result<(), Error> {
         let next = self.layout.segment_of(self.last_block) + 1;
-        if self.sequence > 0 && segment::list(&self.dir)? <= next {
-            return Err(Error::Folder { file: segment::path(&self.dir, next), what: segment::MISSING });
+        if self.sequence > 0 && segment::list(self.disk, &self.dir)? <= next {
+            let path = segment::path(&self.dir, next);
+            return Err(Error::folder(Point::ScanEndMissing, path, segment::MISSING));
         }
         Ok(())
     }
@@ -193,7 +203,12 @@ impl Scan<'_> {
             self.load(number, &mut bytes)?;
             if ended {
                 if let Some(block) = bytes[BLOCK..].chunks(BLOCK).position(|b| !is_zero(b)) {
-                    return Err(self.rotten(number, block + 1, "written, but nothing before it is"));
+                    return Err(self.rotten(
+                        Point::ScanBeyond,
+                        number,
+                        block + 1,
+                        "written, but nothing before it is",
+                    ));
                 }
                 continue;
             }
@@ -227,15 +242,15 @@ impl Scan<'_> {
 
     fn load(&self, number: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let path = segment::path(&self.dir, number);
-        let mut file = File::open(&path).map_err(Error::io(&path))?;
-        let length = file.metadata().map_err(Error::io(&path))?.len();
+        let file = self.disk.open(&path).map_err(Error::io(Point::ScanOpen, &path))?;
+        let length = file.length().map_err(Error::io(Point::ScanLength, &path))?;
         if length != self.layout.bytes() {
-            return Err(Error::Folder { file: path, what: segment::LENGTH });
+            return Err(Error::folder(Point::ScanLengthWrong, path, segment::LENGTH));
         }
         bytes.resize(length as usize, 0);
-        file.read_exact(bytes).map_err(Error::io(&path))?;
+        file.read(bytes, 0).map_err(Error::io(Point::ScanRead, &path))?;
         if bytes[..BLOCK] != segment::header_block(self.layout, self.journal_id, number)[..] {
-            return Err(self.rotten(number, 0, "the segment's header"));
+            return Err(self.rotten(Point::ScanSegmentHeader, number, 0, "the segment's header"));
         }
         Ok(())
     }
@@ -274,22 +289,26 @@ impl Scan<'_> {
         let Some(first) = (at..end).find(|&i| !is_zero(block(i))) else { return Ok(At::Zero) };
         let length = BlockHeader::of(block(first)).blocks as usize;
         if length == 0 || at + length > end || first >= at + length {
-            return Err(self.rotten(number, first, "not a block of the record that belongs here"));
+            let what = "not a block of the record that belongs here";
+            return Err(self.rotten(Point::ScanForeignFirst, number, first, what));
         }
         let mut missing = first - at;
         for i in first..at + length {
             if is_zero(block(i)) {
                 missing += 1;
             } else if !self.belongs(block(i), start, (i - at) as u32, length as u32) {
-                return Err(self.rotten(number, i, "not a block of the record that belongs here"));
+                let what = "not a block of the record that belongs here";
+                return Err(self.rotten(Point::ScanForeign, number, i, what));
             }
         }
         if missing == 0 {
             return Ok(At::Record(length as u32));
         }
         if let Some(i) = (at + length..end).find(|&i| !is_zero(block(i))) {
-            return Err(self.rotten(number, i, "written after a record that is not whole"));
+            let what = "written after a record that is not whole";
+            return Err(self.rotten(Point::ScanAfterTorn, number, i, what));
         }
+        reached(Point::ScanTorn);
         Ok(At::Torn(Cut { sequence: self.sequence + 1, from_block: start, blocks: length as u32 }))
     }
 
@@ -321,19 +340,26 @@ impl Scan<'_> {
             && header.reserved == [0; 3]
             && header.reserved_more == [0; 2];
         if !sound {
-            return Err(self.rotten(number, at, "the record's header does not go on from the record before"));
+            let what = "the record's header does not go on from the record before";
+            return Err(self.rotten(Point::ScanRecordHeader, number, at, what));
         }
         let mut count = 0;
         for (i, block) in region.chunks_exact(BLOCK).enumerate() {
             for entry in walk(block, if i == 0 { FIRST_UNIT } else { 1 }) {
                 if entry.is_none() {
-                    return Err(self.rotten(number, at + i, "entries that do not add up"));
+                    return Err(self.rotten(
+                        Point::ScanEntries,
+                        number,
+                        at + i,
+                        "entries that do not add up",
+                    ));
                 }
                 count += 1;
             }
         }
         if count != header.count {
-            return Err(self.rotten(number, at, "not as many entries as the record says"));
+            let what = "not as many entries as the record says";
+            return Err(self.rotten(Point::ScanCount, number, at, what));
         }
         // Its beginning shows that the one before was durable.
         self.release()?;
@@ -360,7 +386,10 @@ impl Scan<'_> {
     }
 
     fn show(&mut self, record: &Record<'_>) -> Result<(), Error> {
-        (self.visit)(record).map_err(Error::Visitor)?;
+        (self.visit)(record).map_err(|refused| {
+            reached(Point::ScanVisitor);
+            Error::Visitor(refused)
+        })?;
         self.found.records += 1;
         self.found.last = Some(*record.header);
         self.found.last_block = record.start_block;
@@ -370,7 +399,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn rotten(&self, segment: u64, block: usize, what: &'static str) -> Error {
-        Error::Rotten { file: segment::path(&self.dir, segment), offset: (block * BLOCK) as u64, what }
+    fn rotten(&self, point: Point, segment: u64, block: usize, what: &'static str) -> Error {
+        Error::rotten(point, segment::path(&self.dir, segment), block as u64, what)
     }
 }

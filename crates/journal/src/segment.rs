@@ -1,12 +1,11 @@
 //! Segment files: their names, their making, their opening.
 
 use crate::block::{BLOCK, BlockHeader, KIND_SEGMENT, MAGIC, SegmentHeader, UNIT, check};
+use crate::disk::{Disk, Writing};
 use crate::error::Error;
 use crate::record::FORMAT;
-use rustix::fs::OFlags;
-use std::fs::{File, OpenOptions};
+use pabal_fault::Point;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
 
@@ -33,7 +32,8 @@ impl Layout {
         }
     }
 
-    pub(crate) fn segment_of(&self, block: u64) -> u64 {
+    /// The segment of a block.
+    pub fn segment_of(&self, block: u64) -> u64 {
         block / self.segment_blocks
     }
 
@@ -59,24 +59,22 @@ const STRANGE: &str = "does not belong to a journal; move it elsewhere";
 pub(crate) const LENGTH: &str = "has not the length of a segment; restore it from a copy";
 
 /// The segments of a folder, which must be numbered without a gap.
-pub(crate) fn list(dir: &Path) -> Result<u64, Error> {
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<u64, Error> {
     let mut numbers: Vec<u64> = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
-        let entry = entry.map_err(Error::io(dir))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if numbered(&name, ".tmp").is_some() {
+    for name in disk.names(dir).map_err(Error::io(Point::NamesRead, dir))? {
+        let text = name.to_string_lossy();
+        if numbered(&text, ".tmp").is_some() {
             continue; // a spare whose making was cut short; the next writer removes it
         }
-        match numbered(&name, ".seg") {
+        match numbered(&text, ".seg") {
             Some(number) => numbers.push(number),
-            None => return Err(Error::Folder { file: entry.path(), what: STRANGE }),
+            None => return Err(Error::folder(Point::NameStrange, dir.join(&name), STRANGE)),
         }
     }
     numbers.sort_unstable();
     for (i, number) in numbers.iter().enumerate() {
         if *number != i as u64 {
-            return Err(Error::Folder { file: path(dir, i as u64), what: MISSING });
+            return Err(Error::folder(Point::NameMissing, path(dir, i as u64), MISSING));
         }
     }
     Ok(numbers.len() as u64)
@@ -89,35 +87,35 @@ fn numbered(name: &str, ending: &str) -> Option<u64> {
 }
 
 /// Removes spares whose making was cut short. Nothing else: what is strange is not ours to remove.
-pub(crate) fn remove_unfinished(dir: &Path) -> Result<(), Error> {
-    for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
-        let entry = entry.map_err(Error::io(dir))?;
-        if numbered(&entry.file_name().to_string_lossy(), ".tmp").is_some() {
-            std::fs::remove_file(entry.path()).map_err(Error::io(entry.path()))?;
+pub(crate) fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    for name in disk.names(dir).map_err(Error::io(Point::NamesRead, dir))? {
+        if numbered(&name.to_string_lossy(), ".tmp").is_some() {
+            let path = dir.join(name);
+            disk.remove(&path).map_err(Error::io(Point::UnfinishedRemove, &path))?;
         }
     }
     Ok(())
 }
 
 /// Reads and checks the header of the first segment: the layout and the journal's id.
-pub(crate) fn identify(dir: &Path) -> Result<(Layout, u64), Error> {
+pub(crate) fn identify(disk: &dyn Disk, dir: &Path) -> Result<(Layout, u64), Error> {
     let path = path(dir, 0);
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && dir.is_dir() => {
-            return Err(Error::Folder { file: path, what: MISSING });
+    let file = match disk.open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && disk.names(dir).is_ok() => {
+            return Err(Error::folder(Point::IdentifyMissing, path, MISSING));
         }
-        other => other.map_err(Error::io(&path))?,
+        other => other.map_err(Error::io(Point::IdentifyOpen, &path))?,
     };
     let mut block = vec![0; BLOCK];
-    match file.read_exact_at(&mut block, 0) {
+    match file.read(&mut block, 0) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            return Err(Error::Folder { file: path, what: LENGTH });
+            return Err(Error::folder(Point::IdentifyLength, path, LENGTH));
         }
-        other => other.map_err(Error::io(&path))?,
+        other => other.map_err(Error::io(Point::IdentifyRead, &path))?,
     }
     let (header, segment) = headers(&block);
     if !crate::block::is_sound(&block) || header.kind != KIND_SEGMENT || segment.format != FORMAT as u64 {
-        return Err(Error::Rotten { file: path, offset: 0, what: "the segment's header" });
+        return Err(Error::rotten(Point::IdentifyRotten, path, 0, "the segment's header"));
     }
     Ok((Layout { segment_blocks: segment.segment_blocks }, segment.journal_id))
 }
@@ -152,27 +150,9 @@ pub(crate) fn header_block(layout: Layout, journal_id: u64, segment: u64) -> Vec
 struct Zeros([u8; 1 << 20]);
 static ZEROS: Zeros = Zeros([0; 1 << 20]);
 
-/// Opens for writing, past the page cache where the file system can.
-pub(crate) fn open_direct(path: &Path, direct: bool, new: bool) -> Result<File, Error> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(new);
-    if direct {
-        let flags = OFlags::DIRECT.bits() as i32;
-        match options.clone().custom_flags(flags).open(path) {
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                // The file system has no direct writing (tmpfs); some make the file before they say so.
-                if new {
-                    let _ = std::fs::remove_file(path);
-                }
-            }
-            other => return other.map_err(Error::io(path)),
-        }
-    }
-    options.open(path).map_err(Error::io(path))
-}
-
 /// Makes a segment: really zeroed, so that later writes need no new space, and whole or not there at all.
 pub(crate) fn make(
+    disk: &dyn Disk,
     dir: &Path,
     layout: Layout,
     journal_id: u64,
@@ -181,27 +161,28 @@ pub(crate) fn make(
 ) -> Result<(), Error> {
     let path = path(dir, segment);
     let temporary = path.with_extension("tmp");
-    if let Err(error) = fill(&temporary, layout, &header_block(layout, journal_id, segment), direct) {
+    if let Err(error) = fill(disk, &temporary, layout, &header_block(layout, journal_id, segment), direct) {
         // It may have taken the last of the disk.
-        let _ = std::fs::remove_file(&temporary);
+        let _ = disk.remove(&temporary);
         return Err(error);
     }
-    std::fs::rename(&temporary, &path).map_err(Error::io(&path))?;
-    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))
+    disk.rename(&temporary, &path).map_err(Error::io(Point::MakeRename, &path))?;
+    disk.sync_folder(dir).map_err(Error::io(Point::MakeFolderSync, dir))
 }
 
 /// Makes a file that is durably zero but for its first block.
-fn fill(path: &Path, layout: Layout, first: &[u8], direct: bool) -> Result<(), Error> {
-    let file = open_direct(path, direct, true)?;
+fn fill(disk: &dyn Disk, path: &Path, layout: Layout, first: &[u8], direct: bool) -> Result<(), Error> {
+    let how = Writing { new: true, direct };
+    let file = disk.open_to_write(path, how).map_err(Error::io(Point::MakeOpen, path))?;
+    file.reserve(layout.bytes()).map_err(Error::io(Point::MakeReserve, path))?;
     let mut at = 0;
     while at < layout.bytes() {
         let length = (layout.bytes() - at).min(ZEROS.0.len() as u64);
-        file.write_all_at(&ZEROS.0[..length as usize], at).map_err(Error::io(path))?;
+        file.write(&ZEROS.0[..length as usize], at).map_err(Error::io(Point::MakeWrite, path))?;
         at += length;
     }
-    let mut aligned = crate::buffer::RecordBuffer::new();
-    aligned.begin(0);
+    let mut aligned = crate::buffer::RecordBuffer::of_blocks(1);
     aligned.bytes_mut().copy_from_slice(first);
-    file.write_all_at(aligned.bytes(), 0).map_err(Error::io(path))?;
-    file.sync_all().map_err(Error::io(path))
+    file.write(aligned.bytes(), 0).map_err(Error::io(Point::MakeHeader, path))?;
+    file.sync_all().map_err(Error::io(Point::MakeSync, path))
 }

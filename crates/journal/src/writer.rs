@@ -2,19 +2,16 @@
 
 use crate::block::{BLOCK, BlockHeader, KIND_RECORD, MAGIC, UNIT, check};
 use crate::buffer::RecordBuffer;
+use crate::disk::{Disk, DiskFile, Lock, SystemDisk, Writing};
 use crate::durable::Durable;
 use crate::error::Error;
 use crate::record::RecordHeader;
 use crate::scan::{By, Cut, Visit, scan};
 use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
-use rustix::fs::{FlockOperation, flock};
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
+use crate::supply::{Maker, Supply};
+use pabal_fault::{Point, reached};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -22,17 +19,26 @@ use zerocopy::{FromBytes, IntoBytes};
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How a journal is made and written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct JournalConfig {
     /// Blocks of 4 KiB of a segment; counts only when the journal is made.
     pub segment_blocks: u32,
     /// Whether to write past the page cache.
     pub direct: bool,
+    /// The disk that it lies on.
+    pub disk: Arc<dyn Disk>,
+    /// Whether a thread makes segments ahead; else whoever needs one waits for it.
+    pub background: bool,
 }
 
 impl Default for JournalConfig {
     fn default() -> Self {
-        JournalConfig { segment_blocks: SEGMENT_BLOCKS_DEFAULT, direct: true }
+        JournalConfig {
+            segment_blocks: SEGMENT_BLOCKS_DEFAULT,
+            direct: true,
+            disk: Arc::new(SystemDisk),
+            background: true,
+        }
     }
 }
 
@@ -51,21 +57,24 @@ pub struct Recovered {
 
 /// The journal, open for writing. Holds a lock on its folder.
 pub struct Journal {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     layout: Layout,
     journal_id: u64,
     direct: bool,
-    file: File,
+    file: Arc<dyn DiskFile>,
     segment: u64,
     next_block: u64,
     previous_block: u64,
     sequence: u64,
     hash: [u8; 32],
     durable: Arc<Durable>,
-    spares: Spares,
+    supply: Arc<Supply>,
+    /// Makes segments as long as there is a journal.
+    _maker: Maker,
     stopped: bool,
     /// Keeps the lock.
-    _folder: File,
+    _lock: Box<dyn Lock>,
 }
 
 impl Journal {
@@ -77,31 +86,33 @@ impl Journal {
         journal_id: u64,
         visit: Visit<'_>,
     ) -> Result<(Journal, Recovered), Error> {
-        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        let folder = File::open(dir).map_err(Error::io(dir))?;
-        lock(dir, &folder)?;
-        segment::remove_unfinished(dir)?;
-        let mut segments = segment::list(dir)?;
+        let disk = config.disk.clone();
+        disk.make_folder(dir).map_err(Error::io(Point::OpenFolderMake, dir))?;
+        let lock = lock(&*disk, dir)?;
+        segment::remove_unfinished(&*disk, dir)?;
+        let mut segments = segment::list(&*disk, dir)?;
         if segments == 0 {
             let layout = Layout { segment_blocks: config.segment_blocks as u64 };
-            segment::make(dir, layout, journal_id, 0, config.direct)?;
+            segment::make(&*disk, dir, layout, journal_id, 0, config.direct)?;
             segments = 1;
         }
         // A process that was killed may have left names that are there and not durable yet.
-        folder.sync_all().map_err(Error::io(dir))?;
+        disk.sync_folder(dir).map_err(Error::io(Point::OpenFolderSync, dir))?;
         if segments == 1 {
-            sync_names(dir)?;
+            disk.sync_path(dir).map_err(Error::io(Point::OpenPathSync, dir))?;
         }
-        let (layout, journal_id) = segment::identify(dir)?;
-        let scanned = scan(dir, By::Writer, visit)?;
+        let (layout, journal_id) = segment::identify(&*disk, dir)?;
+        let scanned = scan(&*disk, dir, By::Writer, visit)?;
         let fresh = scanned.records == 0 && scanned.cut.is_none();
         let segment = scanned.next_block.saturating_sub(1) / layout.segment_blocks;
         let path = segment::path(dir, segment);
-        let file = segment::open_direct(&path, config.direct, false)?;
-        let (to, direct) = (dir.to_path_buf(), config.direct);
-        let make = move |number| segment::make(&to, layout, journal_id, number, direct);
-        let spares = Spares::start(make, segments, segment);
+        let how = Writing { new: false, direct: config.direct };
+        let file = disk.open_to_write(&path, how).map_err(Error::io(Point::OpenSegment, &path))?;
+        let (on, to, direct) = (disk.clone(), dir.to_path_buf(), config.direct);
+        let make = Box::new(move |number| segment::make(&*on, &to, layout, journal_id, number, direct));
+        let (supply, maker) = Supply::start(make, segments, segment, config.background);
         let journal = Journal {
+            disk,
             dir: dir.to_path_buf(),
             layout,
             journal_id,
@@ -113,12 +124,14 @@ impl Journal {
             sequence: scanned.records,
             hash: scanned.last_hash,
             durable: Arc::default(),
-            spares,
+            supply,
+            _maker: maker,
             stopped: false,
-            _folder: folder,
+            _lock: lock,
         };
-        // The last whole record may not have been synced; from here on it counts.
-        journal.file.sync_data().map_err(Error::io(&path))?;
+        if let Some(last) = &scanned.last {
+            journal.settle(last)?;
+        }
         if let Some(cut) = &scanned.cut {
             journal.cut(cut)?;
         }
@@ -132,12 +145,31 @@ impl Journal {
         Ok((journal, recovered))
     }
 
+    /// Makes the last record, which from here on counts, durable: it may have been written and not synced, or its
+    /// sync may have failed. After a failed sync a later one says nothing of what was written before it, so the
+    /// same bytes are written once more.
+    fn settle(&self, last: &RecordHeader) -> Result<(), Error> {
+        let path = || segment::path(&self.dir, self.segment);
+        let offset = self.layout.offset_of(self.previous_block);
+        let mut record = RecordBuffer::of_blocks(last.blocks as usize);
+        self.file.read(record.bytes_mut(), offset).map_err(Error::io(Point::OpenLastRead, path()))?;
+        if *blake3::hash(record.bytes()).as_bytes() != self.hash {
+            let (within, what) =
+                (self.previous_block % self.layout.segment_blocks, "another than a moment ago");
+            return Err(Error::rotten(Point::OpenLastChanged, path(), within, what));
+        }
+        self.file.write(record.bytes(), offset).map_err(Error::io(Point::OpenLastWrite, path()))?;
+        self.file.sync().map_err(Error::io(Point::OpenLastSync, path()))
+    }
+
     fn cut(&self, cut: &Cut) -> Result<(), Error> {
         let path = segment::path(&self.dir, self.layout.segment_of(cut.from_block));
-        let file = std::fs::OpenOptions::new().write(true).open(&path).map_err(Error::io(&path))?;
+        let how = Writing { new: false, direct: false };
+        let file = self.disk.open_to_write(&path, how).map_err(Error::io(Point::CutOpen, &path))?;
         let zeros = vec![0; cut.blocks as usize * BLOCK];
-        file.write_all_at(&zeros, self.layout.offset_of(cut.from_block)).map_err(Error::io(&path))?;
-        file.sync_data().map_err(Error::io(&path))
+        let offset = self.layout.offset_of(cut.from_block);
+        file.write(&zeros, offset).map_err(Error::io(Point::CutWrite, &path))?;
+        file.sync().map_err(Error::io(Point::CutSync, &path))
     }
 
     /// How blocks lie in segments.
@@ -160,6 +192,11 @@ impl Journal {
         self.sequence
     }
 
+    /// Which segments are there.
+    pub fn supply(&self) -> Arc<Supply> {
+        self.supply.clone()
+    }
+
     /// The acknowledged point.
     pub fn durable(&self) -> Arc<Durable> {
         self.durable.clone()
@@ -169,6 +206,7 @@ impl Journal {
     /// it is unknown whether it is, and the journal takes nothing more.
     pub fn append(&mut self, buffer: &mut RecordBuffer) -> Result<(), Error> {
         if self.stopped {
+            reached(Point::AppendStopped);
             return Err(Error::Stopped);
         }
         self.stopped = true;
@@ -186,18 +224,19 @@ impl Journal {
         let here = start == self.next_block && segment == self.segment;
         let rolled = segment == self.segment + 1 && start == self.layout.first_of(segment);
         assert!(here || rolled, "records follow one another");
-        self.spares.ready(segment)?;
+        self.supply.ready(segment)?;
         if rolled {
             let path = segment::path(&self.dir, segment);
-            self.file = segment::open_direct(&path, self.direct, false)?;
+            let how = Writing { new: false, direct: self.direct };
+            self.file = self.disk.open_to_write(&path, how).map_err(Error::io(Point::AppendOpen, &path))?;
             self.segment = segment;
         }
         self.seal(buffer);
         let hash = *blake3::hash(buffer.bytes()).as_bytes();
         let path = || segment::path(&self.dir, segment);
         let offset = self.layout.offset_of(start);
-        self.file.write_all_at(buffer.bytes(), offset).map_err(|e| Error::io(path())(e))?;
-        self.file.sync_data().map_err(|e| Error::io(path())(e))?;
+        self.file.write(buffer.bytes(), offset).map_err(|e| Error::io(Point::AppendWrite, path())(e))?;
+        self.file.sync().map_err(|e| Error::io(Point::AppendSync, path())(e))?;
         self.hash = hash;
         self.previous_block = start;
         self.sequence += 1;
@@ -234,20 +273,6 @@ impl Journal {
     }
 }
 
-/// Makes the names of this folder and of the one that it is in durable: what is acknowledged in a folder that a
-/// loss of power takes away is lost with it.
-fn sync_names(dir: &Path) -> Result<(), Error> {
-    let dir = dir.canonicalize().map_err(Error::io(dir))?;
-    for folder in dir.ancestors().skip(1).take(2) {
-        match File::open(folder) {
-            // Not ours to read, so not made by us either.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
-            file => file.and_then(|file| file.sync_all()).map_err(Error::io(folder))?,
-        }
-    }
-    Ok(())
-}
-
 impl Drop for Journal {
     /// Whoever waits for a record to be durable waits no longer, however the writer ended.
     fn drop(&mut self) {
@@ -256,166 +281,16 @@ impl Drop for Journal {
 }
 
 /// Takes the lock of a writer. Readers only try it, for a moment; another writer keeps it.
-fn lock(dir: &Path, folder: &File) -> Result<(), Error> {
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, Error> {
     let until = Instant::now() + LOCK_PATIENCE;
-    while flock(folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+    loop {
+        if let Some(lock) = disk.lock(dir, false).map_err(Error::io(Point::OpenLock, dir))? {
+            return Ok(lock);
+        }
         if Instant::now() >= until {
+            reached(Point::OpenLocked);
             return Err(Error::Locked(dir.to_path_buf()));
         }
         std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
-}
-
-/// Makes the next segments in the background, so that a record never waits for one unless it is late.
-struct Spares {
-    /// The segment that is written now.
-    current: u64,
-    /// Segments that are there.
-    made: u64,
-    /// Segments that are there or were asked for.
-    wanted: u64,
-    asked: Option<Sender<u64>>,
-    done: Receiver<Result<(), Error>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Segments kept ready ahead of the one being written.
-const SPARES_MAX: u64 = 2;
-
-impl Spares {
-    fn start(
-        mut make: impl FnMut(u64) -> Result<(), Error> + Send + 'static,
-        made: u64,
-        current: u64,
-    ) -> Spares {
-        let (asked, requests) = channel::<u64>();
-        let (answers, done) = channel();
-        let make = move || {
-            let mut next = made;
-            for segment in requests {
-                // None is made beyond one that could not be: it would be missing in between.
-                if segment != next {
-                    continue;
-                }
-                let result = make(segment);
-                next += u64::from(result.is_ok());
-                if answers.send(result).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("pabal-spares".into()).spawn(make);
-        let thread = thread.expect("a thread at the start");
-        let mut spares =
-            Spares { current, made, wanted: made, asked: Some(asked), done, thread: Some(thread) };
-        // One spare at first; a journal that fills its segments keeps more ahead.
-        spares.want(current + 2);
-        spares
-    }
-
-    /// Asks for the segments before this one.
-    fn want(&mut self, end: u64) {
-        while self.wanted < end
-            && let Some(asked) = &self.asked
-        {
-            let _ = asked.send(self.wanted);
-            self.wanted += 1;
-        }
-    }
-
-    /// Before a record goes into this segment: the one after it is there, durably, so that segments gone from the
-    /// journal's end are missed. Waits for it if it is still being made. That the disk was full when it was
-    /// first tried, maybe hours ago, says nothing of now: it is tried once more.
-    fn ready(&mut self, segment: u64) -> Result<(), Error> {
-        if segment > self.current {
-            self.current = segment;
-            self.want(segment + 1 + SPARES_MAX);
-        }
-        let mut tries = 2;
-        while self.made <= segment + 1 {
-            match self.done.recv().map_err(|_| Error::Stopped)? {
-                Ok(()) => self.made += 1,
-                Err(error) => {
-                    tries -= 1;
-                    if tries == 0 || !error.is_full() {
-                        return Err(error);
-                    }
-                    self.wanted = self.made;
-                    self.want(segment + 1 + SPARES_MAX);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Spares {
-    fn drop(&mut self) {
-        self.asked = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Mutex;
-
-    fn fails(kind: ErrorKind) -> Error {
-        Error::io("a segment")(kind.into())
-    }
-
-    /// Spares of a journal that stands in segment 0 and has segment 1; whether a segment can be made says `can`.
-    fn spares(can: impl Fn(u64) -> Result<(), Error> + Send + 'static) -> (Spares, Arc<Mutex<Vec<u64>>>) {
-        let made = Arc::new(Mutex::new(vec![0, 1]));
-        let list = made.clone();
-        let make = move |number| {
-            can(number)?;
-            list.lock().expect("not poisoned").push(number);
-            Ok(())
-        };
-        (Spares::start(make, 2, 0), made)
-    }
-
-    /// Segment 3 without segment 2 is a folder that no bank opens any more, though nothing was lost.
-    #[test]
-    fn no_spare_is_made_beyond_one_that_could_not_be() {
-        let (mut spares, made) = spares(|number| match number {
-            2 => Err(fails(ErrorKind::PermissionDenied)),
-            _ => Ok(()),
-        });
-        assert!(spares.ready(0).is_ok(), "nothing new is needed");
-        assert!(spares.ready(1).is_err());
-        drop(spares);
-        assert_eq!(*made.lock().expect("not poisoned"), [0, 1]);
-    }
-
-    /// The disk was full when the spare was first tried and has room when it is needed.
-    #[test]
-    fn a_disk_that_was_full_is_tried_again_when_the_segment_is_needed() {
-        let full = Arc::new(Mutex::new((true, 0)));
-        let disk = full.clone();
-        let (mut spares, made) = spares(move |_| {
-            let mut disk = disk.lock().expect("not poisoned");
-            disk.1 += 1;
-            if disk.0 { Err(fails(ErrorKind::StorageFull)) } else { Ok(()) }
-        });
-        spares.want(3);
-        while full.lock().expect("not poisoned").1 == 0 {
-            std::thread::yield_now();
-        }
-        for _ in 0..3 {
-            assert!(spares.ready(0).is_ok(), "the current segment has room");
-        }
-        full.lock().expect("not poisoned").0 = false;
-        assert!(spares.ready(1).is_ok());
-        full.lock().expect("not poisoned").0 = true;
-        assert!(spares.ready(3).is_err(), "still full");
-        drop(spares);
-        let made = made.lock().expect("not poisoned");
-        assert!(made.iter().copied().eq(0..made.len() as u64), "{made:?}");
     }
 }

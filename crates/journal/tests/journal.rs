@@ -8,7 +8,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const SEGMENT_BLOCKS: u32 = 16;
-const CONFIG: JournalConfig = JournalConfig { segment_blocks: SEGMENT_BLOCKS, direct: true };
+
+fn config() -> JournalConfig {
+    JournalConfig { segment_blocks: SEGMENT_BLOCKS, ..JournalConfig::default() }
+}
 
 fn meta(kind: RecordKind) -> RecordMeta {
     RecordMeta { kind, rules: 1, time_ms: 5, business_date: 7, digest: [9; 16] }
@@ -33,7 +36,7 @@ fn append(journal: &mut Journal, entries: usize) -> Vec<Position> {
 }
 
 fn open(dir: &Path) -> Result<(Journal, pabal_journal::Recovered), Error> {
-    Journal::open(dir, &CONFIG, 42, &mut |_| Ok(()))
+    Journal::open(dir, &config(), 42, &mut |_| Ok(()))
 }
 
 fn scan(dir: &Path) -> Result<pabal_journal::Scanned, Error> {
@@ -62,7 +65,7 @@ fn what_was_written_is_read_again_entry_by_entry() {
     let dir = tempfile::tempdir().expect("a folder");
     let positions = some_records(dir.path());
     let mut read = Vec::new();
-    let (mut journal, recovered) = Journal::open(dir.path(), &CONFIG, 0, &mut |record| {
+    let (mut journal, recovered) = Journal::open(dir.path(), &config(), 0, &mut |record| {
         read.extend(record.entries().map(|(position, _)| position));
         Ok(())
     })
@@ -327,7 +330,7 @@ fn blocks_of_another_place_or_another_journal_are_rot() {
     let (dir, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     some_records(dir.path());
     {
-        let (mut journal, _) = Journal::open(other.path(), &CONFIG, 43, &mut |_| Ok(())).expect("made");
+        let (mut journal, _) = Journal::open(other.path(), &config(), 43, &mut |_| Ok(())).expect("made");
         append(&mut journal, 1);
     }
     let (mine, theirs) = (files(dir.path())[0].clone(), files(other.path())[0].clone());

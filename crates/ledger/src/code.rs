@@ -114,6 +114,8 @@ codes! {
     Overloaded = 264, "overloaded", Again;
     /// The deadline passed before execution. Not done; the same id is safe.
     DeadlinePassed = 265, "deadline_passed", Again;
+    /// The disk has no room for another record. Not done now; the same id is safe. An operator must make room.
+    DiskFull = 266, "disk_full", Again;
 }
 
 impl std::fmt::Display for Code {

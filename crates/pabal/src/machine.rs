@@ -120,10 +120,15 @@ impl Machine for BankMachine {
         Reply::again(&command, sent, &posting, entry, position.0)
     }
 
+    fn recall(&self, request: &RequestHeader, command: &[u8]) -> Option<Reply> {
+        self.0.recall(&context(request), command)
+    }
+
     fn refused(refusal: Refusal) -> Reply {
         Reply::refused(match refusal {
             Refusal::Overloaded => Code::Overloaded,
             Refusal::DeadlinePassed => Code::DeadlinePassed,
+            Refusal::DiskFull => Code::DiskFull,
             Refusal::Malformed => Code::Malformed,
         })
     }

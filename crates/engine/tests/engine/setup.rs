@@ -63,7 +63,7 @@ pub fn try_start(
 ) -> Result<(Engine<Toy>, Recovery), Error> {
     none_in_the_making();
     let seen = toy.seen.clone();
-    let journal = JournalConfig { segment_blocks, direct: true };
+    let journal = JournalConfig { segment_blocks, ..JournalConfig::default() };
     let started = Engine::start(data, toy, EngineConfig { journal, journal_id: 7, time }, &mut |_| {})?;
     let _ = seen.durable.set(started.0.durable());
     Ok(started)

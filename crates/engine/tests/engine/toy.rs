@@ -24,6 +24,7 @@ pub const REFUSED: u16 = 2;
 pub const QUARANTINED: u16 = 3;
 pub const CONFLICT: u16 = 4;
 pub const OVERLOADED: u16 = 5;
+pub const DISK_FULL: u16 = 10;
 pub const DEADLINE: u16 = 6;
 pub const MALFORMED: u16 = 7;
 pub const BLOCKED: u16 = 8;
@@ -298,6 +299,7 @@ impl Machine for Toy {
         Reply::refused(match refusal {
             Refusal::Overloaded => OVERLOADED,
             Refusal::DeadlinePassed => DEADLINE,
+            Refusal::DiskFull => DISK_FULL,
             Refusal::Malformed => MALFORMED,
         })
     }

@@ -1,0 +1,83 @@
+//! The door: where requests and questions come in, and followers begin.
+
+use crate::core::Ask;
+use crate::engine::Error;
+use crate::follow::Follower;
+use crate::machine::Machine;
+use crate::queue::{Queue, Waiting};
+use crate::request::{
+    BULK_BLOCKS_MAX, BULK_COMMANDS_MAX, BYTES_MAX, COMMANDS_MAX, Refusal, Request, Response, Ticket,
+};
+use crate::room::Room;
+use pabal_fault::{Point, reached};
+use pabal_journal::sync::mpsc::sync_channel;
+use pabal_journal::{Disk, Durable, Reader};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(crate) struct Door<M: Machine> {
+    pub queue: Arc<Queue<Ask<M>>>,
+    /// Blocks of a record at most.
+    pub blocks_max: u32,
+    pub durable: Arc<Durable>,
+    pub disk: Arc<dyn Disk>,
+    /// The journal's folder.
+    pub dir: PathBuf,
+}
+
+impl<M: Machine> Door<M> {
+    pub fn submit(&self, mut request: Request) -> Ticket<Response<M::Reply>> {
+        let (to, answer) = sync_channel(1);
+        let (commands, weight) = (request.commands.len(), request.commands.as_bytes().len());
+        request.header = request.header.in_form(commands as u32);
+        let bulk = request.header.is_bulk();
+        let refuse = |point, refusal| {
+            reached(point);
+            let replies = vec![M::refused(refusal); commands];
+            let _ = to.send(Response { sequence: self.durable.sequence(), replies });
+        };
+        let (most, blocks) = match bulk {
+            true => (BULK_COMMANDS_MAX, self.blocks_max.min(BULK_BLOCKS_MAX)),
+            false => (COMMANDS_MAX, self.blocks_max),
+        };
+        let bounded = commands > 0 && commands <= most && weight <= BYTES_MAX;
+        let room = if bounded { Room::of::<M>(&request.commands) } else { None };
+        let Some(room) = room.filter(|room| room.blocks() <= blocks) else {
+            refuse(Point::SubmitMalformed, Refusal::Malformed);
+            return Ticket(answer);
+        };
+        let waiting = Waiting { item: Ask::Execute(request, room, to.clone()), weight, commands };
+        if self.queue.push(bulk, waiting).is_err() {
+            refuse(Point::SubmitOverloaded, Refusal::Overloaded);
+        }
+        Ticket(answer)
+    }
+
+    pub fn query(&self, query: M::Query) -> Ticket<M::Answer> {
+        let (to, answer) = sync_channel(1);
+        // When the lane is full the sender is dropped, and the asker hears "unknown".
+        let waiting = Waiting { item: Ask::Query(query, to), weight: 64, commands: 1 };
+        if self.queue.push(false, waiting).is_err() {
+            reached(Point::QueryOverloaded);
+        }
+        Ticket(answer)
+    }
+
+    pub fn follow_from(&self, sequence: u64) -> Result<Follower, Error> {
+        let reader = Reader::open_on(self.disk.clone(), &self.dir)?;
+        let next_sequence = sequence.max(1);
+        // Asked before the block is, so that the record before lies before the block.
+        let last = self.durable.sequence();
+        let next_block = match next_sequence - 1 {
+            0 => 1,
+            before if before > last => {
+                reached(Point::FollowAhead);
+                return Err(Error::Ahead { sequence, last });
+            }
+            before => reader
+                .end_of(before, self.durable.next_block())
+                .inspect_err(|_| reached(Point::FollowRead))?,
+        };
+        Ok(Follower { reader, durable: self.durable.clone(), next_block, next_sequence })
+    }
+}

@@ -1,0 +1,94 @@
+//! Opening: the journal replayed into the machine, and everything that runs it made ready.
+
+use crate::core::Core;
+use crate::door::Door;
+use crate::engine::{EngineConfig, Error, JOURNAL, Recovery};
+use crate::machine::Machine;
+use crate::queue::Queue;
+use crate::replay::Replay;
+use crate::request::RECORD_BLOCKS_MAX;
+use crate::ring::{FILE, Ring, Suspect};
+use crate::time::Time;
+use crate::writer::{Line, Writer};
+use pabal_fault::{Point, reached};
+use pabal_journal::{Journal, Reader, RecordBuffer, RecordKind};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Records that can be on their way at once: one being written, one waiting, one being made.
+const BUFFERS: usize = 3;
+
+/// What stands ready to run.
+pub(crate) struct Ready<M: Machine, L> {
+    pub door: Door<M>,
+    pub core: Core<M, L>,
+    pub suspect: Option<Suspect>,
+    pub recovery: Recovery,
+}
+
+/// Opens the data folder and replays its journal into the machine. `line` makes the core's way to the writer.
+pub(crate) fn open<M: Machine, L: Line<M>>(
+    data: &Path,
+    mut machine: M,
+    config: EngineConfig,
+    progress: &mut dyn FnMut(u64),
+    line: impl FnOnce(Writer, &Door<M>) -> L,
+) -> Result<Ready<M, L>, Error> {
+    let dir = data.join(JOURNAL);
+    let disk = config.journal.disk.clone();
+    let reader = || Reader::open_on(disk.clone(), &dir);
+    let mut commands = 0;
+    // Made first, so that a reader can be had while the records are replayed.
+    let (journal, recovered) = {
+        let mut replay: Option<Replay<'_, M>> = None;
+        let mut held = Some(&mut machine);
+        Journal::open(&dir, &config.journal, config.journal_id, &mut |record| {
+            if let Some(machine) = held.take() {
+                replay = Some(Replay::new(machine, reader()?));
+            }
+            if let Some(replay) = &mut replay {
+                replay.record(record)?;
+                commands = replay.commands;
+            }
+            progress(record.start_block + record.header.blocks as u64);
+            Ok(())
+        })?
+    };
+    let last_ms = recovered.last.map_or(0, |last| last.time_ms);
+    let time = Time::start(config.time, last_ms)?;
+    let (ring, suspect) = Ring::open(&*disk, data).map_err(|source| {
+        reached(Point::RingOpen);
+        Error::Ring { path: data.join(FILE), source }
+    })?;
+    let layout = journal.layout();
+    let blocks_max = RECORD_BLOCKS_MAX.min((layout.segment_blocks - 1) as u32);
+    let (supply, next_block) = (journal.supply(), journal.next_block());
+    let door = Door {
+        queue: Arc::new(Queue::new()),
+        blocks_max,
+        durable: journal.durable(),
+        disk: disk.clone(),
+        dir: dir.clone(),
+    };
+    let (its, cores) = (reader()?, reader()?);
+    let writer = line(Writer { journal, reader: its }, &door);
+    let core = Core {
+        machine,
+        queue: door.queue.clone(),
+        time,
+        ring,
+        layout,
+        supply,
+        reader: cores,
+        writer,
+        buffers: (0..BUFFERS).map(|_| RecordBuffer::new()).collect(),
+        next_block,
+        outstanding: 0,
+        blocks_max,
+        unconfirmed: recovered.last.is_some_and(|l| l.kind == RecordKind::Batch as u16),
+        last_ms,
+    };
+    let tried_alone = suspect.is_some();
+    let recovery = Recovery { journal: recovered, commands, tried_alone, quarantined: false };
+    Ok(Ready { door, core, suspect, recovery })
+}

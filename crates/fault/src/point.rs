@@ -1,0 +1,164 @@
+//! The failpoints: their list, their names, their counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Makes the enum, the names and the counters from one table.
+macro_rules! points {
+    ($($name:ident = $text:literal;)*) => {
+        /// A branch in which something has gone wrong.
+        #[allow(missing_docs, reason = "each says where it is and what went wrong by its text")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Point { $($name,)* }
+
+        impl Point {
+            /// Every point.
+            pub const ALL: &'static [Point] = &[$(Point::$name,)*];
+
+            /// Where it is, and what went wrong there.
+            pub const fn name(self) -> &'static str {
+                match self { $(Point::$name => $text,)* }
+            }
+        }
+
+        static COUNTS: [AtomicU64; Point::ALL.len()] = [const { AtomicU64::new(0) }; Point::ALL.len()];
+    };
+}
+
+/// Counts that this branch was taken.
+#[cold]
+pub fn reached(point: Point) {
+    COUNTS[point as usize].fetch_add(1, Ordering::Relaxed);
+}
+
+impl Point {
+    /// How often it was reached in this process.
+    pub fn count(self) -> u64 {
+        COUNTS[self as usize].load(Ordering::Relaxed)
+    }
+}
+
+points! {
+    // ── journal: opening ──
+    OpenFolderMake = "journal.open: the folder cannot be made";
+    OpenLock = "journal.open: the lock cannot be tried";
+    OpenLocked = "journal.open: another process writes";
+    OpenFolderSync = "journal.open: the folder's names cannot be made durable";
+    OpenPathSync = "journal.open: the names above the folder cannot be made durable";
+    OpenSegment = "journal.open: the segment to go on in cannot be opened";
+    OpenLastRead = "journal.open: the last record cannot be read";
+    OpenLastChanged = "journal.open: the last record is not what was scanned";
+    OpenLastWrite = "journal.open: the last record cannot be written again";
+    OpenLastSync = "journal.open: the last record cannot be made durable";
+    CutOpen = "journal.cut: the segment cannot be opened";
+    CutWrite = "journal.cut: the torn record cannot be zeroed";
+    CutSync = "journal.cut: the zeros cannot be made durable";
+    // ── journal: writing ──
+    AppendStopped = "journal.append: an earlier write failed";
+    AppendOpen = "journal.append: the next segment cannot be opened";
+    AppendWrite = "journal.append: the record cannot be written";
+    AppendSync = "journal.append: the record cannot be made durable";
+    SupplyFull = "journal.supply: the disk has no room for the next segment";
+    SupplyNotReady = "journal.supply: the next segment could not be made";
+    // ── journal: segments ──
+    NamesRead = "journal.segment: the folder cannot be read";
+    NameStrange = "journal.segment: a strange file";
+    NameMissing = "journal.segment: one is missing in between";
+    UnfinishedRemove = "journal.segment: an unfinished one cannot be removed";
+    IdentifyMissing = "journal.segment: the first one is missing";
+    IdentifyOpen = "journal.segment: the first one cannot be opened";
+    IdentifyLength = "journal.segment: the first one is too short";
+    IdentifyRead = "journal.segment: the first one cannot be read";
+    IdentifyRotten = "journal.segment: the first one's header is rotten";
+    MakeOpen = "journal.segment: a new one cannot be begun";
+    MakeReserve = "journal.segment: there is no space for a new one";
+    MakeWrite = "journal.segment: a new one cannot be zeroed";
+    MakeHeader = "journal.segment: a new one's header cannot be written";
+    MakeSync = "journal.segment: a new one cannot be made durable";
+    MakeRename = "journal.segment: a new one cannot be given its name";
+    MakeFolderSync = "journal.segment: a new one's name cannot be made durable";
+    // ── journal: scanning ──
+    ScanOpen = "journal.scan: a segment cannot be opened";
+    ScanLength = "journal.scan: a segment's length cannot be asked";
+    ScanLengthWrong = "journal.scan: a segment has another length";
+    ScanRead = "journal.scan: a segment cannot be read";
+    ScanSegmentHeader = "journal.scan: a segment's header is rotten";
+    ScanBeyond = "journal.scan: written beyond the end";
+    ScanForeignFirst = "journal.scan: no record of a possible length begins";
+    ScanForeign = "journal.scan: a block does not belong to its record";
+    ScanAfterTorn = "journal.scan: written after a record that is not whole";
+    ScanRecordHeader = "journal.scan: a record's header does not go on";
+    ScanEntries = "journal.scan: entries do not add up";
+    ScanCount = "journal.scan: another number of entries";
+    ScanTorn = "journal.scan: a torn record";
+    ScanEndMissing = "journal.scan: segments are missing at the end";
+    ScanVisitor = "journal.scan: the visitor refused a record";
+    ScanAgain = "journal.scan: what does not fit is read again";
+    ScanMidWrite = "journal.scan: a writer is in the middle of a record";
+    // ── journal: reading ──
+    ReaderLock = "journal.reader: the lock cannot be tried";
+    ReaderSync = "journal.reader: the last record cannot be made durable";
+    ReaderOpen = "journal.reader: a segment cannot be opened";
+    ReaderRead = "journal.reader: blocks cannot be read";
+    EntryNowhere = "journal.entry: no entry begins at a block's header";
+    EntryNoSegment = "journal.entry: beyond the last segment";
+    EntryRead = "journal.entry: the block cannot be read";
+    EntryBlank = "journal.entry: nothing was written there";
+    EntryRotten = "journal.entry: the block is rotten";
+    EntryInHeader = "journal.entry: the block is a segment's header";
+    EntryBetween = "journal.entry: no entry begins at this unit";
+    RecordHeadRotten = "journal.record_after: the first block is rotten";
+    RecordBodyRotten = "journal.record_after: a later block is rotten";
+    HeadRotten = "journal.end_of: no record begins where one should";
+    // ── engine: asking ──
+    SubmitMalformed = "engine.submit: malformed or too much";
+    SubmitOverloaded = "engine.submit: the lane is full, or the engine is stopping";
+    QueryOverloaded = "engine.query: the lane is full, or the engine is stopping";
+    DeadlinePassed = "engine.core: the deadline has passed";
+    NotAdmitted = "engine.core: the machine does not let the request in";
+    DiskFull = "engine.core: refused, as the disk is full";
+    ConfirmDiskFull = "engine.core: no closing record, as the disk is full";
+    AloneDiskFull = "engine.core: nothing is tried alone, as the disk is full";
+    AloneNotAdmitted = "engine.core: what is tried alone is not let in";
+    AloneCutShort = "engine.core: what is tried alone does not have the command at its cursor";
+    AloneSetAside = "engine.core: a command is set aside";
+    FollowAhead = "engine.follow: beyond the journal's end";
+    FollowRead = "engine.follow: the journal cannot be read";
+    // ── engine: ending ──
+    WriterEnded = "engine.writer: the journal took no more";
+    CoreNoWriter = "engine.core: the writer is gone";
+    StopJournal = "engine.stop: the writer had ended on an error";
+    StopCore = "engine.stop: the core had ended on a broken invariant";
+    Abandoned = "engine.queue: what waited was dropped";
+    // ── engine: starting ──
+    StartGap = "engine.start: the clock and the journal are far apart";
+    RingOpen = "engine.start: the ring cannot be opened";
+    RingLength = "engine.ring: a length that no request has";
+    RingCheck = "engine.ring: the check does not hold";
+    RulesUnknown = "engine.replay: rules that this program does not know";
+    ReplayHeader = "engine.replay: an entry that is no request's header";
+    ReplayNotAdmitted = "engine.replay: a request that would not have been let in";
+    ReplayCommand = "engine.replay: an entry that is no command";
+    ReplayDiffers = "engine.replay: an entry differs";
+    ReplayMore = "engine.replay: an entry that was not recorded";
+    ReplayDigest = "engine.replay: the digest differs";
+    FindNothing = "engine.find: no entry begins there";
+    FindRotten = "engine.find: the entry cannot be read";
+    FindSkipped = "engine.find: skipped at a segment's end";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_counts_are_kept_apart() {
+        for (i, point) in Point::ALL.iter().enumerate() {
+            assert_eq!(*point as usize, i);
+            assert!(Point::ALL[..i].iter().all(|other| other.name() != point.name()), "{}", point.name());
+        }
+        let (before, other) = (Point::AppendSync.count(), Point::AppendWrite.count());
+        reached(Point::AppendSync);
+        assert_eq!((Point::AppendSync.count(), Point::AppendWrite.count()), (before + 1, other));
+    }
+}
