@@ -1,0 +1,238 @@
+//! What a disk holds: what a running system sees of it, and what a loss of power may leave.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of a block: what is written whole or not at all, unless tearing within blocks is asked for.
+pub const BLOCK: usize = 4096;
+/// Bytes of a sector: what is written whole even then.
+pub const SECTOR: usize = 512;
+
+/// The content of a block; none is zero.
+pub type Block = Option<Arc<[u8; BLOCK]>>;
+
+/// A choice among so many, 0 to n - 1. Where everything is tried, the caller counts; else it draws.
+pub type Choose<'c> = &'c mut dyn FnMut(usize) -> usize;
+
+/// A file.
+#[derive(Clone, Default)]
+pub struct FileImage {
+    /// As the running system sees it.
+    pub seen: Vec<Block>,
+    /// Its length in bytes, as seen.
+    pub length: u64,
+    /// What a sync has made durable.
+    durable: Vec<Block>,
+    durable_length: u64,
+    /// Block writes since then, oldest first. Any of them may have reached the disk, in any order.
+    pending: Vec<(usize, Block)>,
+    /// Blocks whose space was taken beforehand.
+    pub reserved: usize,
+}
+
+/// A change of names that is not durable yet.
+#[derive(Clone)]
+enum NameChange {
+    Add(PathBuf, u64),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+}
+
+/// All files and names.
+#[derive(Clone, Default)]
+pub struct Image {
+    files: BTreeMap<u64, FileImage>,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    pending_names: Vec<NameChange>,
+    next: u64,
+}
+
+/// What is left after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The process alone: all that it wrote is there.
+    Process,
+    /// The power: what was not synced may be there or not, block by block.
+    Power,
+    /// The same, and blocks themselves may be torn at sectors.
+    PowerTorn,
+}
+
+impl Image {
+    pub fn find(&self, path: &Path) -> Option<u64> {
+        self.names.get(path).copied()
+    }
+
+    pub fn file(&self, id: u64) -> &FileImage {
+        &self.files[&id]
+    }
+
+    pub fn file_mut(&mut self, id: u64) -> &mut FileImage {
+        self.files.get_mut(&id).expect("an open file")
+    }
+
+    /// Paths of files, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.names.keys().map(PathBuf::as_path)
+    }
+
+    pub fn add(&mut self, path: &Path) -> u64 {
+        self.next += 1;
+        self.files.insert(self.next, FileImage::default());
+        self.names.insert(path.into(), self.next);
+        self.pending_names.push(NameChange::Add(path.into(), self.next));
+        self.next
+    }
+
+    pub fn rename(&mut self, from: &Path, to: &Path) -> bool {
+        let Some(id) = self.names.remove(from) else { return false };
+        self.names.insert(to.into(), id);
+        self.pending_names.push(NameChange::Rename(from.into(), to.into()));
+        true
+    }
+
+    pub fn remove(&mut self, path: &Path) -> bool {
+        self.pending_names.push(NameChange::Remove(path.into()));
+        self.names.remove(path).is_some()
+    }
+
+    /// Blocks that are taken, written or reserved.
+    pub fn used(&self) -> usize {
+        self.names.values().map(|id| self.files[id].seen.len().max(self.files[id].reserved)).sum()
+    }
+
+    pub fn sync_names(&mut self) {
+        self.durable_names = self.names.clone();
+        self.pending_names.clear();
+    }
+
+    /// What a crash leaves: what is to be chosen, `choose` chooses.
+    pub fn crash(&mut self, loss: Loss, choose: Choose<'_>) {
+        if loss == Loss::Process {
+            return;
+        }
+        // A journaling file system: changes of names survive in their order, up to some point.
+        let kept = choose(self.pending_names.len() + 1);
+        for change in self.pending_names.drain(..).take(kept) {
+            match change {
+                NameChange::Add(path, id) => drop(self.durable_names.insert(path, id)),
+                NameChange::Remove(path) => drop(self.durable_names.remove(&path)),
+                NameChange::Rename(from, to) => {
+                    if let Some(id) = self.durable_names.remove(&from) {
+                        self.durable_names.insert(to, id);
+                    }
+                }
+            }
+        }
+        self.names = self.durable_names.clone();
+        self.files.retain(|id, _| self.durable_names.values().any(|kept| kept == id));
+        for file in self.files.values_mut() {
+            file.crash(loss, choose);
+        }
+    }
+}
+
+impl FileImage {
+    /// Writes whole blocks, as the running system sees them.
+    pub fn write(&mut self, first: usize, blocks: impl Iterator<Item = Block>) {
+        for (i, block) in blocks.enumerate() {
+            self.see(first + i, block.clone());
+            self.pending.push((first + i, block));
+        }
+    }
+
+    /// Puts this block where it can be seen, and nothing else: neither written nor durable.
+    pub fn see(&mut self, at: usize, block: Block) {
+        if self.seen.len() <= at {
+            self.seen.resize(at + 1, None);
+        }
+        self.seen[at] = block;
+        self.length = self.length.max((at as u64 + 1) * BLOCK as u64);
+    }
+
+    /// Changes this block everywhere: what the disk itself did to it.
+    pub fn decay(&mut self, at: usize, block: Block) {
+        self.see(at, block.clone());
+        if let Some(durable) = self.durable.get_mut(at) {
+            *durable = block;
+        }
+    }
+
+    /// Makes what was written durable. What had been given up by a failed sync stays as it is on the disk.
+    pub fn sync(&mut self) {
+        let writes = std::mem::take(&mut self.pending);
+        for (at, block) in writes {
+            self.settle(at, block);
+        }
+        self.durable_length = self.length;
+    }
+
+    /// A sync that fails: some of what was written reached the disk. The system shows all of it still, and a later
+    /// sync will say that nothing is left to do.
+    pub fn sync_fails(&mut self, choose: Choose<'_>) {
+        let writes = std::mem::take(&mut self.pending);
+        for (at, block) in writes {
+            if choose(2) == 1 {
+                self.settle(at, block);
+            }
+        }
+    }
+
+    /// Forgets the last so many block writes as if they had been made: a disk that lies.
+    pub fn lose(&mut self, writes: usize) {
+        self.pending.truncate(self.pending.len() - writes);
+    }
+
+    fn settle(&mut self, at: usize, block: Block) {
+        if self.durable.len() <= at {
+            self.durable.resize(at + 1, None);
+            self.durable_length = self.durable_length.max((at as u64 + 1) * BLOCK as u64);
+        }
+        self.durable[at] = block;
+    }
+
+    fn crash(&mut self, loss: Loss, choose: Choose<'_>) {
+        let mut writes: BTreeMap<usize, Vec<Block>> = BTreeMap::new();
+        for (at, block) in self.pending.drain(..) {
+            writes.entry(at).or_default().push(block);
+        }
+        for (at, versions) in writes {
+            // As it was, or as one of its writes made it.
+            let chosen = choose(versions.len() + 1);
+            let Some(new) = chosen.checked_sub(1).map(|i| versions[i].clone()) else { continue };
+            let new = match loss {
+                Loss::PowerTorn => {
+                    let old = self.durable.get(at).cloned().flatten();
+                    torn(&old, &new, choose(BLOCK / SECTOR + 1))
+                }
+                _ => new,
+            };
+            self.settle(at, new);
+        }
+        self.seen = self.durable.clone();
+        self.length = self.durable_length;
+        self.reserved = 0;
+    }
+}
+
+/// The first sectors of one block and the rest of another.
+fn torn(old: &Block, new: &Block, sectors: usize) -> Block {
+    let mut bytes = bytes(old);
+    bytes[..sectors * SECTOR].copy_from_slice(&self::bytes(new)[..sectors * SECTOR]);
+    block(&bytes)
+}
+
+pub fn bytes(block: &Block) -> [u8; BLOCK] {
+    block.as_deref().copied().unwrap_or([0; BLOCK])
+}
+
+pub fn block(bytes: &[u8]) -> Block {
+    if bytes.iter().all(|&b| b == 0) {
+        return None;
+    }
+    let mut content = [0; BLOCK];
+    content[..bytes.len()].copy_from_slice(bytes);
+    Some(Arc::new(content))
+}

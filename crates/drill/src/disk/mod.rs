@@ -1,0 +1,495 @@
+//! A disk that is simulated: it loses what was not synced, tears, lies, rots, fails and fills up, as told.
+//!
+//! It knows the journal's own kinds of access: whole blocks, files that are made, filled, renamed. A write that is
+//! not of whole blocks is widened to them. What it shows a running system and what a loss of power leaves are kept
+//! apart ([`image`]).
+
+pub mod image;
+mod memory;
+
+use image::{BLOCK, Block, Choose, Image, Loss, block, bytes};
+use memory::Memory;
+use pabal_journal::disk::{Disk, DiskFile, Lock, Mapped, Writing};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The error that a device gives: EIO.
+const EIO: i32 = 5;
+/// The error that a full disk gives: ENOSPC.
+const ENOSPC: i32 = 28;
+
+/// What goes wrong with one access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails; of a write some blocks are made, of a sync some become durable.
+    Fails,
+    /// It fails for want of space, where it may take some; else nothing happens.
+    Full,
+    /// The process dies in it: of a write some blocks are made.
+    Dies,
+    /// The process dies just after it.
+    DiesAfter,
+    /// A write is acknowledged and lost. Of anything else nothing happens.
+    Lost,
+    /// A write goes elsewhere in its file. Of anything else nothing happens.
+    Misdirected,
+}
+
+/// With this the simulated process dies: it is thrown, and caught by whoever runs the simulation.
+pub struct Killed;
+
+/// Kinds of access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Access {
+    MakeFolder,
+    Names,
+    Open,
+    Create,
+    Rename,
+    Remove,
+    SyncFolder,
+    Lock,
+    Map,
+    Length,
+    Read,
+    Reserve,
+    Write,
+    Sync,
+}
+
+struct World {
+    image: Image,
+    /// Blocks that fit; at the bound there is no space.
+    capacity: usize,
+    exclusive: bool,
+    maps: BTreeMap<PathBuf, Arc<Memory>>,
+    accesses: u64,
+    writes: u64,
+    /// The fault that comes at this access.
+    armed: Option<(u64, Fault)>,
+    /// What came of the last fault that was armed.
+    struck: Option<(Access, Fault)>,
+    trace: blake3::Hasher,
+    draw: u64,
+    /// Called after each access that changes something, with the image as it then is.
+    watch: Option<Watch>,
+}
+
+type Watch = Box<dyn FnMut(&Image, Access) + Send>;
+
+/// A simulated disk. Clones are the same disk.
+#[derive(Clone)]
+pub struct SimDisk(Arc<Mutex<World>>);
+
+impl SimDisk {
+    /// An empty disk; `seed` chooses where its faults leave a choice.
+    pub fn new(seed: u64) -> SimDisk {
+        SimDisk::with(Image::default(), seed)
+    }
+
+    /// A disk that holds this.
+    pub fn with(image: Image, seed: u64) -> SimDisk {
+        SimDisk(Arc::new(Mutex::new(World {
+            image,
+            capacity: usize::MAX,
+            exclusive: false,
+            maps: BTreeMap::new(),
+            accesses: 0,
+            writes: 0,
+            armed: None,
+            struck: None,
+            trace: blake3::Hasher::new(),
+            draw: seed | 1,
+            watch: None,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something in the trace, whose hash tells two runs apart.
+    pub fn note(&self, what: &[u8]) {
+        self.lock().trace.update(what);
+    }
+
+    /// The hash of everything that happened.
+    pub fn trace(&self) -> [u8; 32] {
+        *self.lock().trace.finalize().as_bytes()
+    }
+
+    /// Accesses so far.
+    pub fn accesses(&self) -> u64 {
+        self.lock().accesses
+    }
+
+    /// Lets the access after so many more have this fault.
+    pub fn arm(&self, after: u64, fault: Fault) {
+        let mut world = self.lock();
+        world.armed = Some((world.accesses + after, fault));
+        world.struck = None;
+    }
+
+    /// Takes back a fault that has not come yet; says at what access it came if it has.
+    pub fn disarm(&self) -> Option<(Access, Fault)> {
+        let mut world = self.lock();
+        world.armed = None;
+        world.struck.take()
+    }
+
+    /// Leaves this many free blocks; none at all lets it be as large as is wanted.
+    pub fn set_free(&self, free: Option<usize>) {
+        let mut world = self.lock();
+        world.capacity = free.map_or(usize::MAX, |free| world.image.used() + free);
+    }
+
+    /// Whether the space is bounded now.
+    pub fn is_bounded(&self) -> bool {
+        self.lock().capacity != usize::MAX
+    }
+
+    /// The process or the machine is gone.
+    pub fn crash(&self, loss: Loss) {
+        let mut world = self.lock();
+        let world = &mut *world;
+        world.exclusive = false;
+        world.armed = None;
+        let draw = &mut world.draw;
+        world.image.crash(loss, &mut |n| drawn(draw) as usize % n);
+        if loss != Loss::Process {
+            let kept: Vec<PathBuf> = world.maps.keys().cloned().collect();
+            for path in kept {
+                world.maps[&path].power_loss(&mut |n| drawn(&mut world.draw) as usize % n);
+            }
+        }
+    }
+
+    /// The image as it is.
+    pub fn image(&self) -> Image {
+        self.lock().image.clone()
+    }
+
+    /// Puts another image in its place.
+    pub fn set_image(&self, image: Image) {
+        self.lock().image = image;
+    }
+
+    /// Changes the image: what the disk does by itself.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Image) -> T) -> T {
+        change(&mut self.lock().image)
+    }
+
+    /// Calls this after each access that changes something.
+    pub fn watch(&self, watch: impl FnMut(&Image, Access) + Send + 'static) {
+        self.lock().watch = Some(Box::new(watch));
+    }
+}
+
+fn drawn(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state >> 11
+}
+
+/// What is to be done about an access.
+enum Turn {
+    Goes,
+    Fails(Error),
+    Dies,
+    Fault(Fault),
+}
+
+impl World {
+    /// Begins an access: counts it, notes it, and says what becomes of it.
+    fn begin(&mut self, access: Access, path: &Path, detail: u64) -> Turn {
+        self.accesses += 1;
+        self.trace.update(&[access as u8]);
+        self.trace.update(path.as_os_str().as_encoded_bytes());
+        self.trace.update(&detail.to_le_bytes());
+        let Some((at, fault)) = self.armed else { return Turn::Goes };
+        if self.accesses <= at {
+            return Turn::Goes;
+        }
+        let takes_space = matches!(access, Access::Create | Access::Reserve | Access::Map);
+        if fault == Fault::Full && !takes_space
+            || matches!(fault, Fault::Lost | Fault::Misdirected) && access != Access::Write
+        {
+            return Turn::Goes; // it waits for one that it can have
+        }
+        self.armed = None;
+        self.struck = Some((access, fault));
+        self.trace.update(&[fault as u8]);
+        match fault {
+            Fault::Full => Turn::Fails(Error::from_raw_os_error(ENOSPC)),
+            Fault::Fails if !matches!(access, Access::Write | Access::Sync) => {
+                Turn::Fails(Error::from_raw_os_error(EIO))
+            }
+            Fault::Dies if access != Access::Write => Turn::Dies,
+            fault => Turn::Fault(fault),
+        }
+    }
+
+    fn choose(&mut self, n: usize) -> usize {
+        drawn(&mut self.draw) as usize % n
+    }
+
+    fn changed(&mut self, access: Access) {
+        if let Some(watch) = &mut self.watch {
+            watch(&self.image, access);
+        }
+    }
+}
+
+/// An access that changes no file's content: it goes, fails, or the process dies before or after it.
+fn plain<T>(
+    disk: &SimDisk,
+    access: Access,
+    path: &Path,
+    act: impl FnOnce(&mut World) -> Result<T>,
+) -> Result<T> {
+    let mut world = disk.lock();
+    match world.begin(access, path, 0) {
+        Turn::Goes => {}
+        Turn::Fails(error) => return Err(error),
+        Turn::Dies => die(world),
+        Turn::Fault(_) => {
+            let _ = act(&mut world);
+            world.changed(access);
+            die(world);
+        }
+    }
+    let done = act(&mut world)?;
+    if matches!(access, Access::Create | Access::Rename | Access::Remove | Access::SyncFolder) {
+        world.changed(access);
+    }
+    Ok(done)
+}
+
+fn die(world: MutexGuard<'_, World>) -> ! {
+    drop(world);
+    std::panic::panic_any(Killed);
+}
+
+fn missing() -> Error {
+    ErrorKind::NotFound.into()
+}
+
+impl Disk for SimDisk {
+    fn make_folder(&self, folder: &Path) -> Result<()> {
+        plain(self, Access::MakeFolder, folder, |_| Ok(()))
+    }
+
+    fn names(&self, folder: &Path) -> Result<Vec<OsString>> {
+        plain(self, Access::Names, folder, |world| {
+            let within = world.image.paths().filter(|path| path.parent() == Some(folder));
+            Ok(within.filter_map(|path| path.file_name()).map(OsString::from).collect())
+        })
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
+        let id = plain(self, Access::Open, path, |world| world.image.find(path).ok_or_else(missing))?;
+        Ok(Arc::new(SimFile { disk: self.clone(), path: path.into(), id }))
+    }
+
+    fn open_to_write(&self, path: &Path, how: Writing) -> Result<Arc<dyn DiskFile>> {
+        let access = if how.new { Access::Create } else { Access::Open };
+        let id = plain(self, access, path, |world| match (how.new, world.image.find(path)) {
+            (true, Some(_)) => Err(ErrorKind::AlreadyExists.into()),
+            (true, None) => Ok(world.image.add(path)),
+            (false, found) => found.ok_or_else(missing),
+        })?;
+        Ok(Arc::new(SimFile { disk: self.clone(), path: path.into(), id }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        plain(self, Access::Rename, to, |world| world.image.rename(from, to).then_some(()).ok_or_else(missing))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        plain(self, Access::Remove, path, |world| world.image.remove(path).then_some(()).ok_or_else(missing))
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<()> {
+        plain(self, Access::SyncFolder, folder, |world| {
+            world.image.sync_names();
+            Ok(())
+        })
+    }
+
+    fn sync_path(&self, folder: &Path) -> Result<()> {
+        // The folders themselves never get lost here.
+        plain(self, Access::MakeFolder, folder, |_| Ok(()))
+    }
+
+    fn lock(&self, folder: &Path, shared: bool) -> Result<Option<Box<dyn Lock>>> {
+        plain(self, Access::Lock, folder, |world| {
+            if world.exclusive {
+                return Ok(None);
+            }
+            world.exclusive = !shared;
+            Ok(Some(Box::new(Held { disk: self.clone(), exclusive: !shared }) as Box<dyn Lock>))
+        })
+    }
+
+    fn map(&self, path: &Path, length: usize) -> Result<Box<dyn Mapped>> {
+        plain(self, Access::Map, path, |world| {
+            let memory = world.maps.entry(path.into()).or_insert_with(|| Arc::new(Memory::new(length)));
+            memory.begun();
+            Ok(Box::new(memory::Map(memory.clone())) as Box<dyn Mapped>)
+        })
+    }
+}
+
+struct Held {
+    disk: SimDisk,
+    exclusive: bool,
+}
+
+impl Lock for Held {}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.exclusive {
+            self.disk.lock().exclusive = false;
+        }
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    path: PathBuf,
+    id: u64,
+}
+
+impl DiskFile for SimFile {
+    fn length(&self) -> Result<u64> {
+        plain(&self.disk, Access::Length, &self.path, |world| Ok(world.image.file(self.id).length))
+    }
+
+    fn read(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        plain(&self.disk, Access::Read, &self.path, |world| {
+            let file = world.image.file(self.id);
+            if offset + into.len() as u64 > file.length {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let (mut at, mut done) = (offset as usize, 0);
+            while done < into.len() {
+                let length = (BLOCK - at % BLOCK).min(into.len() - done);
+                match file.seen.get(at / BLOCK).and_then(Option::as_deref) {
+                    Some(block) => {
+                        into[done..done + length].copy_from_slice(&block[at % BLOCK..at % BLOCK + length]);
+                    }
+                    None => into[done..done + length].fill(0),
+                }
+                (at, done) = (at + length, done + length);
+            }
+            Ok(())
+        })
+    }
+
+    fn reserve(&self, length: u64) -> Result<()> {
+        plain(&self.disk, Access::Reserve, &self.path, |world| {
+            let blocks = (length as usize).div_ceil(BLOCK);
+            let file = world.image.file(self.id);
+            let more = blocks.saturating_sub(file.seen.len().max(file.reserved));
+            if world.image.used().saturating_add(more) > world.capacity {
+                return Err(Error::from_raw_os_error(ENOSPC));
+            }
+            let file = world.image.file_mut(self.id);
+            file.reserved = file.reserved.max(blocks);
+            Ok(())
+        })
+    }
+
+    fn write(&self, written: &[u8], offset: u64) -> Result<()> {
+        let mut world = self.disk.lock();
+        world.writes += 1;
+        let turn = world.begin(Access::Write, &self.path, offset ^ (written.len() as u64) << 40);
+        let check = crc32c::crc32c(written);
+        world.trace.update(&check.to_le_bytes());
+        let first = offset as usize / BLOCK;
+        let blocks: Vec<Block> = match offset as usize % BLOCK == 0 && written.len() % BLOCK == 0 {
+            true => written.chunks_exact(BLOCK).map(block).collect(),
+            false => widened(world.image.file(self.id).seen.get(first), written, offset as usize % BLOCK),
+        };
+        let file = world.image.file(self.id);
+        let more = (first + blocks.len()).saturating_sub(file.seen.len().max(file.reserved));
+        if more > 0 && world.image.used().saturating_add(more) > world.capacity {
+            return Err(Error::from_raw_os_error(ENOSPC));
+        }
+        let some = world.choose(blocks.len() + 1);
+        let file = world.image.file_mut(self.id);
+        match turn {
+            Turn::Fault(Fault::Fails) => {
+                file.write(first, blocks.into_iter().take(some));
+                world.changed(Access::Write);
+                return Err(Error::from_raw_os_error(EIO));
+            }
+            Turn::Fault(Fault::Dies) => {
+                file.write(first, blocks.into_iter().take(some));
+                world.changed(Access::Write);
+                die(world)
+            }
+            // The system's cache shows what was lost or went elsewhere until the machine is started anew; to have
+            // it found out by a process too, it is not shown here.
+            Turn::Fault(Fault::Lost) => {}
+            Turn::Fault(Fault::Misdirected) => {
+                let length = file.seen.len();
+                let elsewhere = (first + 1 + some) % length.saturating_sub(blocks.len()).max(1);
+                file.write(elsewhere, blocks.into_iter());
+            }
+            Turn::Fails(error) => return Err(error),
+            Turn::Dies => die(world),
+            Turn::Goes | Turn::Fault(_) => file.write(first, blocks.into_iter()),
+        }
+        world.changed(Access::Write);
+        match turn {
+            Turn::Fault(Fault::DiesAfter) => die(world),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> Result<()> {
+        let mut world = self.disk.lock();
+        let turn = world.begin(Access::Sync, &self.path, 0);
+        let world_ = &mut *world;
+        let file = world_.image.file_mut(self.id);
+        match turn {
+            Turn::Goes => file.sync(),
+            Turn::Fails(error) => return Err(error),
+            Turn::Dies => die(world),
+            Turn::Fault(Fault::DiesAfter) => {
+                file.sync();
+                world.changed(Access::Sync);
+                die(world)
+            }
+            Turn::Fault(_) => {
+                let draw = &mut world_.draw;
+                file.sync_fails(&mut |n| drawn(draw) as usize % n);
+                world.changed(Access::Sync);
+                return Err(Error::from_raw_os_error(EIO));
+            }
+        }
+        world.changed(Access::Sync);
+        Ok(())
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.sync()
+    }
+}
+
+/// The blocks that hold these bytes and, around them, what was there.
+fn widened(was: Option<&Block>, written: &[u8], skip: usize) -> Vec<Block> {
+    let mut whole = vec![0; (skip + written.len()).next_multiple_of(BLOCK)];
+    if let Some(was) = was {
+        whole[..BLOCK].copy_from_slice(&bytes(was));
+    }
+    whole[skip..skip + written.len()].copy_from_slice(written);
+    whole.chunks_exact(BLOCK).map(block).collect()
+}
