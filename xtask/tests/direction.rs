@@ -32,6 +32,11 @@ const FLOORS: &[Floor] = &[
     Floor { name: "pabal-bank", imports: Imports::Only(&["pabal-fault", "pabal-ledger"]), imports_in_tests: &[] },
     Floor { name: "pabal-journal", imports: Imports::Only(&["pabal-fault"]), imports_in_tests: &[] },
     Floor { name: "pabal-engine", imports: Imports::Only(&["pabal-fault", "pabal-journal"]), imports_in_tests: &[] },
+    Floor {
+        name: "pabal-core",
+        imports: Imports::Only(&["pabal-ledger", "pabal-bank", "pabal-journal", "pabal-engine"]),
+        imports_in_tests: &[],
+    },
     Floor { name: TOP, imports: Imports::Anything, imports_in_tests: &[] },
     // It drives the bank from outside, as a process, and must build when the bank does not.
     Floor { name: "xtask", imports: Imports::Only(&[]), imports_in_tests: &[] },
@@ -112,6 +117,8 @@ fn what_may_be_imported_passes() {
         ("pabal-engine", "pabal-journal"),
         (TOP, "pabal-ledger"),
         (TOP, "pabal-engine"),
+        ("pabal-core", "pabal-bank"),
+        ("pabal-core", "pabal-engine"),
         ("pabal-ledger", "zerocopy"),
     ] {
         for kind in [None, Some("dev"), Some("build")] {
@@ -131,6 +138,7 @@ fn a_planted_import_is_found_in_every_kind() {
         ("pabal-engine", "pabal-ledger"),
         ("pabal-engine", "pabal-bank"),
         ("pabal-engine", TOP),
+        ("pabal-engine", "pabal-core"),
         ("xtask", TOP),
         ("xtask", "pabal-journal"),
     ] {

@@ -4,7 +4,6 @@ mod command;
 mod dates;
 mod ids;
 mod import;
-mod machine;
 mod progress;
 #[cfg(test)]
 mod upgrade;

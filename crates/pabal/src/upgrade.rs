@@ -14,11 +14,11 @@
 //! encoding, of the journal's format), keep the old one working, and never make these files anew.
 
 use crate::command::{read, verify};
-use crate::machine::BankMachine;
 use crate::progress::Bar;
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Status, entry::flags};
 use pabal_bank::{Bank, Reply, command};
+use pabal_core::BankMachine;
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Replay, ReplayError, Request};
 use pabal_engine::{RequestHeader, TimeSource};

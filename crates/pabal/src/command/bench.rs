@@ -2,7 +2,6 @@
 //! synced with no ledger at all.
 
 use crate::ids;
-use crate::machine::BankMachine;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
@@ -10,6 +9,7 @@ use pabal_bank::command;
 use pabal_bank::ledger::entry::COMMAND_BYTES;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Id, Kind};
+use pabal_core::BankMachine;
 use pabal_engine::request::BULK_COMMANDS_MAX;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
 use pabal_journal::{Journal, JournalConfig, RecordBuffer, RecordKind, RecordMeta};

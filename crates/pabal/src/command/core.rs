@@ -2,13 +2,13 @@
 
 use super::verify;
 use crate::ids;
-use crate::machine::BankMachine;
 use crate::progress::Bar;
 use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Command, Kind};
+use pabal_core::BankMachine;
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::{
     Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeGap, TimeSource,

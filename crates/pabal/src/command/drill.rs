@@ -5,12 +5,12 @@
 
 use super::verify;
 use crate::ids;
-use crate::machine::BankMachine;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use pabal_bank::command;
 use pabal_bank::ledger::entry::COMMAND_BYTES;
 use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Op};
+use pabal_core::BankMachine;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
 use pabal_journal::JournalConfig;
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! `pabal verify`: the whole journal read, decided again, and compared.
 
-use crate::machine::BankMachine;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use pabal_bank::ledger::{Code, Command, Op, Posting};
+use pabal_core::BankMachine;
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::{Replay, ReplayError};
 use pabal_journal::{BLOCK, Error, Position, Reader, Record, Scanned, UNIT};

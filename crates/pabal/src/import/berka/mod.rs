@@ -16,13 +16,13 @@ mod tables;
 
 use crate::command::verify;
 use crate::ids;
-use crate::machine::{Answer, BankMachine, Query};
 use crate::progress::Bar;
 use anyhow::bail;
 use books::{Books, Row};
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Posting};
+use pabal_core::{Answer, BankMachine, Query};
 use pabal_engine::request::BULK_COMMANDS_MAX;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, TimeSource};
 use pabal_journal::JournalConfig;
@@ -184,9 +184,10 @@ fn post(books: &Books, job: Id, data: &Path, bar: &Bar) -> anyhow::Result<()> {
             cut.sequence, cut.blocks, cut.from_block
         );
     }
-    let next = match engine.query(Query::Job(job)).wait()? {
-        Answer::Job(job) => job.map_or(0, |(next, _)| next as usize),
+    let Answer::Job(begun) = engine.query(Query::Job(job)).wait()? else {
+        bail!("the bank was asked how far the job has come and answered something else");
     };
+    let next = begun.map_or(0, |(next, _)| next as usize);
     bar.begin("posting");
     let mut waiting = VecDeque::new();
     let (mut at, mut done) = (next, next);

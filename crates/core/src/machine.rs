@@ -1,27 +1,71 @@
-//! The bank on the engine: the one place where the two meet.
+//! The bank as a state machine of the engine, and what can be asked of it while it runs.
 
-use pabal_bank::ledger::{Code, Command, Id, Posting};
+use pabal_bank::ledger::{Code, Command, Id, Posting, Status};
 use pabal_bank::{Bank, Context, Reply, command};
 use pabal_engine::machine::{Machine, Mode, Sink};
 use pabal_engine::request::{Refusal, RequestHeader};
 use pabal_journal::Position;
 use zerocopy::FromBytes;
 
-/// The bank as a state machine of the engine.
+/// The bank as a state machine of the engine. Made from a bank: [`Bank::knowing`] gives one that knows older rules
+/// only.
 #[derive(Default)]
 pub struct BankMachine(pub Bank);
+
+impl From<Bank> for BankMachine {
+    fn from(bank: Bank) -> BankMachine {
+        BankMachine(bank)
+    }
+}
 
 /// What can be asked of a running bank.
 pub enum Query {
     /// How far a job has come.
     Job(Id),
+    /// How the account with this number stands.
+    Account(u64),
 }
 
-/// The answers.
-#[derive(Debug, Clone, Copy)]
+/// The answers, each to the question of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// The next item and whether the job ended, if it was begun.
     Job(Option<(u64, bool)>),
+    /// The account, if it was opened.
+    Account(Option<AccountView>),
+}
+
+/// An account as a teller sees it. Amounts are in minor units of the account's currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountView {
+    /// ISO 4217 numeric code.
+    pub currency: u16,
+    /// Blocks, or closed.
+    pub status: Status,
+    /// Credits less debits.
+    pub balance: i64,
+    /// What remains on its open holds, those whose time has passed and that were not released yet among them.
+    pub held: i64,
+    /// What may be paid out now, as the bank itself would judge it; the greatest number where there is no limit.
+    pub available: i64,
+    /// The newest entry that booked on it: where its statement begins to be read. Zero for none.
+    pub head: Position,
+}
+
+impl AccountView {
+    /// The account with this number, if it was opened.
+    fn of(bank: &Bank, number: u64) -> Option<AccountView> {
+        let ledger = bank.ledger();
+        let account = ledger.account(number)?;
+        Some(AccountView {
+            currency: account.currency,
+            status: account.status,
+            balance: account.balance,
+            held: account.held,
+            available: ledger.available(account, &bank.moment()),
+            head: Position(account.head()),
+        })
+    }
 }
 
 struct Entries<'a, 'b>(&'a mut Sink<'b>);
@@ -136,6 +180,7 @@ impl Machine for BankMachine {
     fn query(&self, query: &Query) -> Answer {
         match query {
             Query::Job(id) => Answer::Job(self.0.job(*id)),
+            Query::Account(number) => Answer::Account(AccountView::of(&self.0, *number)),
         }
     }
 
@@ -168,9 +213,13 @@ mod tests {
     const WON: u16 = 410;
 
     fn start(data: &Path) -> Engine<BankMachine> {
+        start_knowing(data, pabal_bank::RULES_CURRENT)
+    }
+
+    fn start_knowing(data: &Path, rules: u32) -> Engine<BankMachine> {
         let journal = JournalConfig { segment_blocks: 64, ..JournalConfig::default() };
         let config = EngineConfig { journal, journal_id: 7, time: TimeSource::Carried };
-        Engine::start(data, BankMachine::default(), config, &mut |_| {}).expect("started").0
+        Engine::start(data, Bank::knowing(rules).into(), config, &mut |_| {}).expect("started").0
     }
 
     fn send(engine: &Engine<BankMachine>, item: u64, commands: &[Command]) -> Vec<(Code, u64)> {
@@ -238,5 +287,92 @@ mod tests {
             }
             engine.stop().expect("stopped");
         }
+    }
+
+    /// Sends one command online at this time.
+    fn ask(engine: &Engine<BankMachine>, time_ms: u64, command: &Command) -> Reply {
+        let mut sent = Commands::new();
+        sent.push(command.as_bytes());
+        let header = RequestHeader { time_ms, ..RequestHeader::new(Lane::Online, 1) };
+        engine.submit(Request { header, commands: sent }).wait().expect("it runs").replies[0]
+    }
+
+    fn seen(engine: &Engine<BankMachine>, number: u64) -> Option<AccountView> {
+        match engine.query(Query::Account(number)).wait().expect("it runs") {
+            Answer::Account(view) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a teller sees of an account while money comes, is held, is paid out and stays held too long, and again
+    /// after a restart.
+    #[test]
+    fn an_account_is_seen_as_the_bank_judges_it() {
+        const CASH: u64 = 2;
+        const CUSTOMER: u64 = 3;
+        const BEGIN_MS: u64 = 1_000_000;
+        let dir = tempfile::tempdir().expect("a folder");
+        let engine = start(dir.path());
+        let mut ids = 0;
+        let mut id = |time_ms| {
+            ids += 1;
+            Id::new(time_ms, 0, ids << 2)
+        };
+        let mut done = |engine: &_, time_ms, make: &dyn Fn(Id) -> Command| {
+            let reply = ask(engine, time_ms, &make(id(time_ms)));
+            assert_eq!(reply.code, Code::Done);
+            Position(reply.position)
+        };
+        done(&engine, BEGIN_MS, &|id| command::found(id, 100, 7, 2, Date(20_000)));
+        assert_eq!(seen(&engine, CUSTOMER), None, "not opened yet");
+        done(&engine, BEGIN_MS, &|id| command::open(id, CASH, Class::Cash, WON, 0, i64::MAX));
+        done(&engine, BEGIN_MS, &|id| command::open(id, CUSTOMER, Class::CustomerDeposit, WON, 9, 50));
+        let new = AccountView {
+            currency: WON,
+            status: Status::ACTIVE,
+            balance: 0,
+            held: 0,
+            available: 50,
+            head: Position(0),
+        };
+        assert_eq!(seen(&engine, CUSTOMER), Some(new), "nothing was booked; it may be overdrawn by 50");
+
+        let pay_in = |id| command::post(id, Kind::CashDeposit, CASH, CUSTOMER, 1000, WON);
+        let head = done(&engine, BEGIN_MS, &pay_in);
+        let paid_in = AccountView { balance: 1000, available: 1050, head, ..new };
+        assert_eq!(seen(&engine, CUSTOMER), Some(paid_in));
+        let cash = seen(&engine, CASH).expect("opened");
+        assert_eq!((cash.balance, cash.available, cash.head), (-1000, i64::MAX, head), "cash has no limit");
+
+        let pay_out = |id, amount| command::post(id, Kind::CashWithdrawal, CUSTOMER, CASH, amount, WON);
+        done(&engine, BEGIN_MS, &|id| command::hold(pay_out(id, 300), Some(BEGIN_MS + 500)));
+        let held = AccountView { held: 300, available: 750, ..paid_in };
+        assert_eq!(seen(&engine, CUSTOMER), Some(held), "a hold is no booking: the newest is still the same");
+
+        let head = done(&engine, BEGIN_MS, &|id| pay_out(id, 200));
+        let paid_out = AccountView { balance: 800, available: 550, head, ..held };
+        assert_eq!(seen(&engine, CUSTOMER), Some(paid_out));
+
+        // The hold's time passes; nothing released it, and it counts no longer.
+        let block = |id| command::change(id, CUSTOMER, None, None, Some(Status::DEBIT_BLOCKED));
+        done(&engine, BEGIN_MS + 500, &block);
+        let blocked = AccountView { available: 850, status: Status::DEBIT_BLOCKED, ..paid_out };
+        assert_eq!(seen(&engine, CUSTOMER), Some(blocked));
+
+        engine.stop().expect("stopped");
+        let engine = start(dir.path());
+        assert_eq!(seen(&engine, CUSTOMER), Some(blocked), "after a restart");
+        engine.stop().expect("stopped");
+    }
+
+    /// The bank that is handed over is the one that runs: one that knows older rules only refuses newer ones.
+    #[test]
+    fn a_bank_that_knows_older_rules_is_founded_under_those_only() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let engine = start_knowing(dir.path(), 1);
+        let found = |n: u64, rules| command::found(Id::new(5, 0, n << 2), 100, 7, rules, Date(20_000));
+        assert_eq!(ask(&engine, 5, &found(1, 2)).code, Code::RulesUnknown);
+        assert_eq!(ask(&engine, 5, &found(2, 1)).code, Code::Done);
+        engine.stop().expect("stopped");
     }
 }
