@@ -1,10 +1,11 @@
 //! Flows of several steps, every step of them repeated, and every step of them failed in turn.
 
-use crate::sink::{KRW, ONLINE, Replay, Sent, Teller, linked};
+use crate::sink::{KRW, ONLINE, Replay, Teller};
 use pabal_bank::command;
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Op, Status};
 use pabal_bank::{Context, Reply};
+use pabal_drill::sent::{Sent, linked};
 
 /// What a step can build on: the ids of each step so far, its own last, and where the earlier ones stand.
 pub struct Made {

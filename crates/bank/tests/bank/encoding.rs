@@ -3,11 +3,12 @@
 //! The bytes of a version never change: journals hold them. A test here that fails says that old journals
 //! can no longer be read or replayed. Take the next version number; never mend the bytes.
 
-use crate::sink::{KRW, START_DATE, START_MS, Sent, Teller};
+use crate::sink::{KRW, START_DATE, START_MS, Teller};
 use pabal_bank::command::{self, RECORD_BYTES_MAX};
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Op, Status};
 use pabal_bank::{Context, Reply};
+use pabal_drill::sent::Sent;
 
 const ID: Id = Id::new(0x0123_4567_89ab, 0xcde, 0x0f1e_2d3c_4b5a_6978);
 const TARGET: Id = Id::new(0x0fed_cba9_8765, 0x321, 0x8091_a2b3_c4d5_e6f7);

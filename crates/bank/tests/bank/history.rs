@@ -1,10 +1,11 @@
 //! The histories of accounts: every booked posting is on the links of both its accounts, in order, and
 //! any day is few steps away.
 
-use crate::sink::{KRW, Sent, Teller, linked};
+use crate::sink::{KRW, Teller};
 use pabal_bank::command;
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Code, Date, Kind, Leg, Op};
+use pabal_drill::sent::{Sent, linked};
 use std::collections::BTreeMap;
 
 const ACCOUNTS: u64 = 6;

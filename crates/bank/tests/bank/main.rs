@@ -8,7 +8,6 @@ mod again;
 mod encoding;
 mod history;
 mod memory;
-mod model;
 mod pair;
 mod random;
 mod regression;

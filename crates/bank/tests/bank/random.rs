@@ -2,10 +2,11 @@
 //! compared with the model, and every journal is replayed, folded, and replayed as an upgraded program would.
 
 use crate::pair::Pair;
-use crate::sink::{KRW, ONLINE, START_DATE, Sent, USD, linked};
+use crate::sink::{KRW, ONLINE, START_DATE, USD};
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Command, Date, Id, Kind, Op, Status};
 use pabal_bank::{Context, Reply, command};
+use pabal_drill::sent::{Sent, linked};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -1,9 +1,10 @@
 //! One test for each bug that was found.
 
-use crate::sink::{KRW, ONLINE, Replay, START_MS, Sent, Teller, linked};
+use crate::sink::{KRW, ONLINE, Replay, START_MS, Teller};
 use pabal_bank::command;
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Status};
+use pabal_drill::sent::{Sent, linked};
 
 /// A bank with a customer (1), whose overdraft is given, cash (9), and a window of this many ids.
 fn bank(capacity: u32, overdraft: i64) -> Teller {

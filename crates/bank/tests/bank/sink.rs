@@ -2,8 +2,9 @@
 
 use pabal_bank::ledger::{Command, Date, Id, Op, Posting, entry::flags};
 use pabal_bank::{Bank, Context, Mode, Reply, command};
+use pabal_drill::sent::Sent;
 use std::collections::BTreeSet;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 /// Bytes of a unit: positions count units, and the first is 1.
 const UNIT: usize = 64;
@@ -15,64 +16,6 @@ pub const START_DATE: Date = Date(20_833);
 pub const KRW: u16 = 410;
 /// United States dollars.
 pub const USD: u16 = 840;
-
-/// Bytes of one command, aligned as commands are read.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Sent(Vec<u64>);
-
-impl std::fmt::Debug for Sent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let c = self.command();
-        let op = Op::from_u16(c.header.op);
-        write!(f, "{op:?} {} flags {} kind {}: ", c.id, c.header.flags, c.kind)?;
-        write!(f, "{} from {} to {}, ", c.amount, c.debit, c.credit)?;
-        write!(f, "target {:x}.{:x}, ends {}", c.target.high, c.target.low, c.expires_ms)
-    }
-}
-
-impl Sent {
-    pub fn new(bytes: &[u8]) -> Sent {
-        assert!(bytes.len().is_multiple_of(8), "commands are whole words");
-        let mut words = vec![0u64; bytes.len() / 8];
-        words.as_mut_bytes().copy_from_slice(bytes);
-        Sent(words)
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    pub fn command(&self) -> Command {
-        Command::read_from_prefix(self.bytes()).expect("at least a command's length").0
-    }
-
-    /// The same with its command changed.
-    pub fn with(&self, change: impl FnOnce(&mut Command)) -> Sent {
-        let mut command = self.command();
-        change(&mut command);
-        let mut sent = self.clone();
-        sent.0.as_mut_bytes()[..size_of::<Command>()].copy_from_slice(command.as_bytes());
-        sent
-    }
-}
-
-impl From<Command> for Sent {
-    fn from(command: Command) -> Sent {
-        Sent::new(command.as_bytes())
-    }
-}
-
-/// Sets the flags that make these commands one bundle.
-pub fn linked(commands: Vec<Sent>) -> Vec<Sent> {
-    let last = commands.len() - 1;
-    let link = |(i, sent): (usize, Sent)| {
-        sent.with(|c| {
-            c.header.flags &= !flags::LINKED;
-            c.header.flags |= if i < last { flags::LINKED } else { 0 };
-        })
-    };
-    commands.into_iter().enumerate().map(link).collect()
-}
 
 /// Entries in memory.
 #[derive(Default)]
