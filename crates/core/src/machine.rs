@@ -93,7 +93,8 @@ impl pabal_bank::Sink for Entries<'_, '_> {
     }
 }
 
-fn context(request: &RequestHeader) -> Context {
+/// What the bank needs to know of a request.
+pub fn context(request: &RequestHeader) -> Context {
     let job = request.is_bulk().then_some(Id { high: request.attempt[0], low: request.attempt[1] });
     Context { class: request.class, job, item: request.item }
 }

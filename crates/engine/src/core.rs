@@ -210,7 +210,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             }
             // An entry of a record on its way to the disk: it is there when its block is durable.
             writer.wait_for(position.block() + 1);
-            read_entry(reader, position)
+            read_entry(reader, position, end)
         };
         let mut sink = Sink { buffer, earlier: &mut earlier };
         let mut walk = Walk::<M>::new(bytes);

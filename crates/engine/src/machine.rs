@@ -110,9 +110,9 @@ impl Sink<'_> {
     }
 }
 
-/// Reads an entry for a sink: None when there is none; an error that is not "no entry here" stops.
-pub(crate) fn read_entry(reader: &Reader, position: Position) -> Option<Vec<u8>> {
-    match reader.entry(position) {
+/// Reads an entry for a sink, of a journal whose records end before this block: None when there is none; an error that is not "no entry here" stops.
+pub(crate) fn read_entry(reader: &Reader, position: Position, end: u64) -> Option<Vec<u8>> {
+    match reader.entry_before(position, end) {
         Ok(entry) => Some(entry.to_vec()),
         Err(pabal_journal::Error::NoEntry(_)) => {
             reached(Point::FindNothing);

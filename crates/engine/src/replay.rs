@@ -154,7 +154,8 @@ impl<'m, M: Machine> Replay<'m, M> {
             };
             self.replies.clear();
             let reader = &self.reader;
-            let mut earlier = |position| read_entry(reader, position);
+            let before = self.buffer.start_block();
+            let mut earlier = |position| read_entry(reader, position, before);
             let mut sink = Sink { buffer: &mut self.buffer, earlier: &mut earlier };
             self.machine.apply(&piece, &commands[at..end], mode, &mut sink, &mut self.replies);
             piece.advance(end - at);

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct Stepper<M: Machine>(Ready<M, Stepped<M>>);
 
 impl<M: Machine> Stepper<M> {
-    /// Opens as [`crate::Engine::start`] does. What was being executed at a crash is tried here and now.
+    /// Opens as [`crate::Engine::start`] does, but for [`Stepper::try_suspect`], which is to come next.
     pub fn start(
         data: &Path,
         machine: M,
@@ -27,15 +27,16 @@ impl<M: Machine> Stepper<M> {
     ) -> Result<(Stepper<M>, Recovery), Error> {
         let journal = JournalConfig { background: false, ..config.journal };
         let config = EngineConfig { journal, ..config };
-        let mut ready = open(data, machine, config, progress, |writer, _| Stepped::new(writer))?;
-        let suspect = ready.suspect.take();
-        let mut stepper = Stepper(ready);
-        if let Some(suspect) = suspect {
-            let tried = stepper.0.core.try_alone(&suspect);
-            stepper.0.recovery.quarantined = stepper.known(tried)?;
-        }
-        let recovery = stepper.0.recovery;
-        Ok((stepper, recovery))
+        let ready = open(data, machine, config, progress, |writer, _| Stepped::new(writer))?;
+        let recovery = ready.recovery;
+        Ok((Stepper(ready), recovery))
+    }
+
+    /// Tries what was being executed at the last crash, if anything was, alone. True when it was set aside.
+    pub fn try_suspect(&mut self) -> Result<bool, Error> {
+        let Some(suspect) = self.0.suspect.take() else { return Ok(false) };
+        let tried = self.0.core.try_alone(&suspect);
+        self.known(tried)
     }
 
     /// What stopped the writer, when it is gone.

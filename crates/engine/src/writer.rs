@@ -55,7 +55,7 @@ impl Writer {
                 // Whoever asked may have gone away; that is its own affair.
                 Release::Answer { to, answer } => drop(to.send(answer)),
                 Release::Response { to, mut replies, commands } => {
-                    repeat::<M>(&self.reader, &mut replies, &commands);
+                    repeat::<M>(&self.reader, self.journal.next_block(), &mut replies, &commands);
                     let _ = to.send(Response { sequence: self.journal.sequence(), replies });
                 }
             }
@@ -79,7 +79,7 @@ impl Writer {
 }
 
 /// Replaces each reply that repeats an earlier outcome by that outcome, read from its entry.
-fn repeat<M: Machine>(reader: &Reader, replies: &mut [M::Reply], commands: &Commands) {
+fn repeat<M: Machine>(reader: &Reader, end: u64, replies: &mut [M::Reply], commands: &Commands) {
     if replies.iter().all(|reply| M::repeats(reply).is_none()) {
         return;
     }
@@ -89,7 +89,7 @@ fn repeat<M: Machine>(reader: &Reader, replies: &mut [M::Reply], commands: &Comm
         let (command, after) = rest.split_at(length);
         rest = after;
         if let Some(position) = M::repeats(reply) {
-            let entry = read_entry(reader, position).expect("the window names entries that are durable");
+            let entry = read_entry(reader, position, end).expect("the window names entries that are durable");
             *reply = M::again(command, &entry, position);
         }
     }

@@ -104,6 +104,7 @@ points! {
     EntryNoSegment = "journal.entry: beyond the last segment";
     EntryRead = "journal.entry: the block cannot be read";
     EntryBlank = "journal.entry: nothing was written there";
+    EntryLost = "journal.entry: what was written there is gone";
     EntryRotten = "journal.entry: the block is rotten";
     EntryInHeader = "journal.entry: the block is a segment's header";
     EntryBetween = "journal.entry: no entry begins at this unit";

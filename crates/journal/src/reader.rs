@@ -60,10 +60,7 @@ impl Reader {
     /// About where the journal ends: the block after the last written one, found with a few reads. For showing
     /// how far a scan has come; the scan alone says what is really there.
     pub fn extent(&self) -> Result<u64, Error> {
-        let blank = |block| {
-            let mut bytes = [0; BLOCK];
-            self.read(block, &mut bytes).map(|()| is_zero(&bytes))
-        };
+        let blank = |block| self.is_blank(block);
         let blocks = self.layout.segment_blocks;
         for segment in (0..segment::list(&*self.disk, &self.dir)?).rev() {
             let first = self.layout.first_of(segment);
@@ -85,7 +82,47 @@ impl Reader {
         Ok(1)
     }
 
-    /// The entry that begins at this position: one read of one block, checked.
+    /// The entry that begins at this position: one read of one block, checked. `end` is the block after the last
+    /// record that was written: a block before it that is blank, and was not left free at its segment's end, has
+    /// lost what was written there.
+    pub fn entry_before(&self, position: Position, end: u64) -> Result<Box<[u8]>, Error> {
+        let found = self.entry(position);
+        if matches!(found, Err(Error::NoEntry(_)))
+            && position.block() < end
+            && self.is_blank(position.block())?
+            && !self.is_left_free(position.block(), end)?
+        {
+            return Err(self.rotten(Point::EntryLost, position.block(), "nothing is here that was written"));
+        }
+        found
+    }
+
+    /// Whether the block is free because the record that came next did not fit into its segment.
+    fn is_left_free(&self, block: u64, end: u64) -> Result<bool, Error> {
+        let next = self.layout.segment_of(block) + 1;
+        if next > self.layout.segment_of(end - 1) {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; BLOCK];
+        self.read(self.layout.first_of(next), &mut bytes)?;
+        if !is_sound(&bytes) {
+            return Err(self.rotten(
+                Point::HeadRotten,
+                self.layout.first_of(next),
+                "not the beginning of a record",
+            ));
+        }
+        let (header, _) = RecordHeader::read_from_prefix(&bytes[UNIT..]).expect("a block is longer");
+        let last = self.head(header.previous_block)?;
+        Ok(block >= header.previous_block + last.blocks as u64)
+    }
+
+    fn is_blank(&self, block: u64) -> Result<bool, Error> {
+        let mut bytes = [0; BLOCK];
+        self.read(block, &mut bytes).map(|()| is_zero(&bytes))
+    }
+
+    /// The same where it is not known how far the journal goes: what was lost is found as not being there.
     pub fn entry(&self, position: Position) -> Result<Box<[u8]>, Error> {
         let missing = |point| Error::no_entry(point, position.0);
         if position.unit() == 0 {

@@ -15,6 +15,19 @@ pub type Block = Option<Arc<[u8; BLOCK]>>;
 /// A choice among so many, 0 to n - 1. Where everything is tried, the caller counts; else it draws.
 pub type Choose<'c> = &'c mut dyn FnMut(usize) -> usize;
 
+/// A block that is not what was written to it.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    /// The file.
+    pub file: u64,
+    /// Which of its blocks.
+    pub at: usize,
+    /// What it is.
+    pub wrong: Block,
+    /// What it should be.
+    pub right: Block,
+}
+
 /// A file.
 #[derive(Clone, Default)]
 pub struct FileImage {
@@ -61,14 +74,22 @@ pub enum Loss {
 }
 
 impl Image {
+    /// The file of this name.
     pub fn find(&self, path: &Path) -> Option<u64> {
         self.names.get(path).copied()
     }
 
+    /// Whether there is such a file still.
+    pub fn has(&self, id: u64) -> bool {
+        self.files.contains_key(&id)
+    }
+
+    /// A file that is there.
     pub fn file(&self, id: u64) -> &FileImage {
         &self.files[&id]
     }
 
+    /// A file that is there.
     pub fn file_mut(&mut self, id: u64) -> &mut FileImage {
         self.files.get_mut(&id).expect("an open file")
     }
@@ -78,6 +99,7 @@ impl Image {
         self.names.keys().map(PathBuf::as_path)
     }
 
+    /// Makes a file.
     pub fn add(&mut self, path: &Path) -> u64 {
         self.next += 1;
         self.files.insert(self.next, FileImage::default());
@@ -86,6 +108,7 @@ impl Image {
         self.next
     }
 
+    /// Gives a file another name, which may be taken; false when there is none.
     pub fn rename(&mut self, from: &Path, to: &Path) -> bool {
         let Some(id) = self.names.remove(from) else { return false };
         self.names.insert(to.into(), id);
@@ -93,6 +116,7 @@ impl Image {
         true
     }
 
+    /// Removes a name; false when there is none.
     pub fn remove(&mut self, path: &Path) -> bool {
         self.pending_names.push(NameChange::Remove(path.into()));
         self.names.remove(path).is_some()
@@ -103,6 +127,7 @@ impl Image {
         self.names.values().map(|id| self.files[id].seen.len().max(self.files[id].reserved)).sum()
     }
 
+    /// Makes all names durable.
     pub fn sync_names(&mut self) {
         self.durable_names = self.names.clone();
         self.pending_names.clear();
@@ -135,6 +160,16 @@ impl Image {
 }
 
 impl FileImage {
+    /// A block as it is seen.
+    pub fn block(&self, at: usize) -> Block {
+        self.seen.get(at).cloned().flatten()
+    }
+
+    /// Whether this block was written and may not be durable.
+    pub fn is_pending(&self, at: usize) -> bool {
+        self.pending.iter().any(|(pending, _)| *pending == at)
+    }
+
     /// Writes whole blocks, as the running system sees them.
     pub fn write(&mut self, first: usize, blocks: impl Iterator<Item = Block>) {
         for (i, block) in blocks.enumerate() {
@@ -180,11 +215,6 @@ impl FileImage {
         }
     }
 
-    /// Forgets the last so many block writes as if they had been made: a disk that lies.
-    pub fn lose(&mut self, writes: usize) {
-        self.pending.truncate(self.pending.len() - writes);
-    }
-
     fn settle(&mut self, at: usize, block: Block) {
         if self.durable.len() <= at {
             self.durable.resize(at + 1, None);
@@ -224,10 +254,12 @@ fn torn(old: &Block, new: &Block, sectors: usize) -> Block {
     block(&bytes)
 }
 
+/// The content of a block.
 pub fn bytes(block: &Block) -> [u8; BLOCK] {
     block.as_deref().copied().unwrap_or([0; BLOCK])
 }
 
+/// The block with this content, and zero after it.
 pub fn block(bytes: &[u8]) -> Block {
     if bytes.iter().all(|&b| b == 0) {
         return None;

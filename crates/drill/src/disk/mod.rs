@@ -7,7 +7,7 @@
 pub mod image;
 mod memory;
 
-use image::{BLOCK, Block, Choose, Image, Loss, block, bytes};
+use image::{BLOCK, Block, Damage, Image, Loss, block, bytes};
 use memory::Memory;
 use pabal_journal::disk::{Disk, DiskFile, Lock, Mapped, Writing};
 use std::collections::BTreeMap;
@@ -42,6 +42,7 @@ pub enum Fault {
 pub struct Killed;
 
 /// Kinds of access.
+#[allow(missing_docs, reason = "each is one of what a disk can be asked")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Access {
@@ -68,11 +69,12 @@ struct World {
     exclusive: bool,
     maps: BTreeMap<PathBuf, Arc<Memory>>,
     accesses: u64,
-    writes: u64,
     /// The fault that comes at this access.
     armed: Option<(u64, Fault)>,
     /// What came of the last fault that was armed.
     struck: Option<(Access, Fault)>,
+    /// What is wrong on the disk now, and was not done by whoever uses it.
+    damage: Vec<Damage>,
     trace: blake3::Hasher,
     draw: u64,
     /// Called after each access that changes something, with the image as it then is.
@@ -99,9 +101,9 @@ impl SimDisk {
             exclusive: false,
             maps: BTreeMap::new(),
             accesses: 0,
-            writes: 0,
             armed: None,
             struck: None,
+            damage: Vec::new(),
             trace: blake3::Hasher::new(),
             draw: seed | 1,
             watch: None,
@@ -139,6 +141,32 @@ impl SimDisk {
         let mut world = self.lock();
         world.armed = None;
         world.struck.take()
+    }
+
+    /// Lets a block of a file decay: what it held is something else from now on.
+    pub fn decay(&self, file: u64, at: usize, wrong: Block) {
+        let mut world = self.lock();
+        let right = world.image.file(file).block(at);
+        world.image.file_mut(file).decay(at, wrong.clone());
+        world.damage.push(Damage { file, at, wrong, right });
+    }
+
+    /// What is wrong on the disk now; what was written over is not any more.
+    pub fn damage(&self) -> Vec<Damage> {
+        let mut world = self.lock();
+        let World { damage, image, .. } = &mut *world;
+        damage.retain(|d| image.has(d.file) && image.file(d.file).block(d.at) == d.wrong);
+        damage.clone()
+    }
+
+    /// Puts right what is wrong, as from a copy.
+    pub fn heal(&self) {
+        let damage = self.damage();
+        let mut world = self.lock();
+        for d in damage {
+            world.image.file_mut(d.file).decay(d.at, d.right);
+        }
+        world.damage.clear();
     }
 
     /// Leaves this many free blocks; none at all lets it be as large as is wanted.
@@ -307,7 +335,9 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        plain(self, Access::Rename, to, |world| world.image.rename(from, to).then_some(()).ok_or_else(missing))
+        plain(self, Access::Rename, to, |world| {
+            world.image.rename(from, to).then_some(()).ok_or_else(missing)
+        })
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
@@ -408,7 +438,6 @@ impl DiskFile for SimFile {
 
     fn write(&self, written: &[u8], offset: u64) -> Result<()> {
         let mut world = self.disk.lock();
-        world.writes += 1;
         let turn = world.begin(Access::Write, &self.path, offset ^ (written.len() as u64) << 40);
         let check = crc32c::crc32c(written);
         world.trace.update(&check.to_le_bytes());
@@ -435,13 +464,30 @@ impl DiskFile for SimFile {
                 world.changed(Access::Write);
                 die(world)
             }
-            // The system's cache shows what was lost or went elsewhere until the machine is started anew; to have
-            // it found out by a process too, it is not shown here.
-            Turn::Fault(Fault::Lost) => {}
-            Turn::Fault(Fault::Misdirected) => {
-                let length = file.seen.len();
-                let elsewhere = (first + 1 + some) % length.saturating_sub(blocks.len()).max(1);
-                file.write(elsewhere, blocks.into_iter());
+            // Neither is shown as the system's cache would until the machine is started anew: so that processes too
+            // come to see it.
+            Turn::Fault(fault @ (Fault::Lost | Fault::Misdirected)) => {
+                let mut damage = Vec::new();
+                let id = self.id;
+                for (i, right) in blocks.iter().enumerate() {
+                    let wrong = file.block(first + i);
+                    damage.push(Damage { file: id, at: first + i, wrong, right: right.clone() });
+                }
+                if fault == Fault::Misdirected {
+                    // Anywhere else in the file, whole.
+                    let length = file.seen.len();
+                    let elsewhere = (first + blocks.len() + some) % length.max(1);
+                    for (i, wrong) in blocks.iter().enumerate().take(length - elsewhere) {
+                        let at = elsewhere + i;
+                        damage.retain(|d| d.at != at);
+                        let right = blocks.get(at.wrapping_sub(first)).cloned();
+                        let right = right.unwrap_or_else(|| file.block(at));
+                        damage.push(Damage { file: id, at, wrong: wrong.clone(), right });
+                        file.write(at, std::iter::once(wrong.clone()));
+                    }
+                }
+                damage.retain(|d| d.wrong != d.right);
+                world.damage.extend(damage);
             }
             Turn::Fails(error) => return Err(error),
             Turn::Dies => die(world),

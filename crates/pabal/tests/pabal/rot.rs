@@ -167,7 +167,8 @@ fn segments_that_were_swapped_or_are_of_another_journal_are_named() {
         std::fs::write(&files[a], &whole[a]).expect("restored");
         std::fs::write(&files[b], &whole[b]).expect("restored");
     }
-    for i in 1..files.len() {
+    // How requests fall into batches, and so the number of segments, is not the same in both.
+    for i in 1..files.len().min(walk(other.path()).len()) {
         std::fs::write(&files[i], read(&segment_of(other.path(), i))).expect("written");
         let chain = broken(data.path());
         assert!(chain.starts_with(&format!("{}, byte 0: ", files[i].display())), "{chain}");
