@@ -103,7 +103,7 @@ impl Model {
                 if self.founded.is_some() {
                     return Err(Code::AlreadyFounded);
                 }
-                if !(1..=2).contains(&(c.target.high as u32)) {
+                if !(1..=self.rules_known).contains(&(c.target.high as u32)) {
                     return Err(Code::RulesUnknown);
                 }
                 self.founded = Some((c.amount.max(1) as u32, c.target.low));
@@ -188,7 +188,7 @@ impl Model {
                 self.date = c.value_date.0;
             }
             Op::ActivateRules => {
-                if self.rules != 1 || c.amount != 2 {
+                if self.rules != 1 || c.amount != 2 || self.rules_known < 2 {
                     return Err(Code::RulesUnknown);
                 }
                 self.rules = 2;

@@ -10,8 +10,11 @@
 //!
 //! Judging, managing and booking are in `decide.rs`; ids, and what is remembered of them, in `window.rs`.
 
+mod compare;
 mod decide;
 mod window;
+
+pub use compare::{check_digest, compare};
 
 use crate::sent::Sent;
 use pabal_bank::ledger::digest::{Digest, Object};
@@ -99,6 +102,8 @@ pub struct Model {
     pub date: u16,
     /// The rules in force.
     pub rules: u32,
+    /// The newest rules that the bank's program knows.
+    pub rules_known: u32,
     /// Accounts by number, closed ones too.
     pub accounts: BTreeMap<u64, Account>,
     /// Every posting ever made, oldest first.
@@ -129,7 +134,7 @@ fn refuse(code: Code) -> Reply {
 impl Model {
     /// A bank that is not founded.
     pub fn new() -> Model {
-        Model::default()
+        Model { rules_known: 2, ..Model::default() }
     }
 
     // ── what can be asked ────────────────────────────────────────────────────────────────────────
