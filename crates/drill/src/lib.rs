@@ -15,3 +15,4 @@
 pub mod disk;
 pub mod model;
 pub mod sent;
+pub mod sim;

@@ -37,6 +37,11 @@ impl Sent {
         Command::read_from_prefix(self.bytes()).expect("at least a command's length").0
     }
 
+    /// Whether it happens together with the next one or not at all.
+    pub fn is_linked(&self) -> bool {
+        self.command().header.flags & flags::LINKED != 0
+    }
+
     /// The same with its command changed, and what follows the command as it was.
     pub fn with(&self, change: impl FnOnce(&mut Command)) -> Sent {
         let mut command = self.command();

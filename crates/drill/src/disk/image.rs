@@ -79,9 +79,9 @@ impl Image {
         self.names.get(path).copied()
     }
 
-    /// Whether there is such a file still.
+    /// Whether there is such a file still, under some name.
     pub fn has(&self, id: u64) -> bool {
-        self.files.contains_key(&id)
+        self.names.values().any(|named| *named == id)
     }
 
     /// A file that is there.

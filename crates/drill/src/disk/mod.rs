@@ -75,7 +75,10 @@ struct World {
     struck: Option<(Access, Fault)>,
     /// What is wrong on the disk now, and was not done by whoever uses it.
     damage: Vec<Damage>,
+    misled: bool,
     trace: blake3::Hasher,
+    /// The story so far, where it is told.
+    story: Option<Vec<String>>,
     draw: u64,
     /// Called after each access that changes something, with the image as it then is.
     watch: Option<Watch>,
@@ -104,7 +107,9 @@ impl SimDisk {
             armed: None,
             struck: None,
             damage: Vec::new(),
+            misled: false,
             trace: blake3::Hasher::new(),
+            story: None,
             draw: seed | 1,
             watch: None,
         })))
@@ -122,6 +127,23 @@ impl SimDisk {
     /// The hash of everything that happened.
     pub fn trace(&self) -> [u8; 32] {
         *self.lock().trace.finalize().as_bytes()
+    }
+
+    /// From now on the story is kept.
+    pub fn tell(&self) {
+        self.lock().story = Some(Vec::new());
+    }
+
+    /// Adds to the story, where it is told.
+    pub fn say(&self, what: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.lock().story {
+            story.push(what());
+        }
+    }
+
+    /// The story so far.
+    pub fn story(&self) -> Vec<String> {
+        self.lock().story.take().unwrap_or_default()
     }
 
     /// Accesses so far.
@@ -143,6 +165,11 @@ impl SimDisk {
         world.struck.take()
     }
 
+    /// Whether a fault is armed that has not come.
+    pub fn is_armed(&self) -> bool {
+        self.lock().armed.is_some()
+    }
+
     /// Lets a block of a file decay: what it held is something else from now on.
     pub fn decay(&self, file: u64, at: usize, wrong: Block) {
         let mut world = self.lock();
@@ -153,20 +180,27 @@ impl SimDisk {
 
     /// What is wrong on the disk now; what was written over is not any more.
     pub fn damage(&self) -> Vec<Damage> {
-        let mut world = self.lock();
-        let World { damage, image, .. } = &mut *world;
-        damage.retain(|d| image.has(d.file) && image.file(d.file).block(d.at) == d.wrong);
-        damage.clone()
+        let world = self.lock();
+        let image = &world.image;
+        let is_there = |d: &&Damage| image.has(d.file) && image.file(d.file).block(d.at) == d.wrong;
+        world.damage.iter().filter(is_there).cloned().collect()
+    }
+
+    /// Whether a write was lost or went elsewhere since this was last asked.
+    pub fn has_misled(&self) -> bool {
+        std::mem::take(&mut self.lock().misled)
     }
 
     /// Puts right what is wrong, as from a copy.
     pub fn heal(&self) {
-        let damage = self.damage();
         let mut world = self.lock();
-        for d in damage {
-            world.image.file_mut(d.file).decay(d.at, d.right);
+        let World { damage, image, .. } = &mut *world;
+        // The last one first: what it is right after may be wrong too.
+        for d in damage.drain(..).rev() {
+            if image.has(d.file) && image.file(d.file).block(d.at) == d.wrong {
+                image.file_mut(d.file).decay(d.at, d.right);
+            }
         }
-        world.damage.clear();
     }
 
     /// Leaves this many free blocks; none at all lets it be as large as is wanted.
@@ -239,6 +273,12 @@ impl World {
         self.trace.update(&[access as u8]);
         self.trace.update(path.as_os_str().as_encoded_bytes());
         self.trace.update(&detail.to_le_bytes());
+        if let Some(story) = &mut self.story {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let (offset, length) = (detail & ((1 << 40) - 1), detail >> 40);
+            let place = if detail == 0 { String::new() } else { format!(" {length} bytes at {offset}") };
+            story.push(format!("    disk: {access:?} {name}{place}"));
+        }
         let Some((at, fault)) = self.armed else { return Turn::Goes };
         if self.accesses <= at {
             return Turn::Goes;
@@ -252,6 +292,9 @@ impl World {
         self.armed = None;
         self.struck = Some((access, fault));
         self.trace.update(&[fault as u8]);
+        if let Some(story) = &mut self.story {
+            story.push(format!("    disk: {fault:?}"));
+        }
         match fault {
             Fault::Full => Turn::Fails(Error::from_raw_os_error(ENOSPC)),
             Fault::Fails if !matches!(access, Access::Write | Access::Sync) => {
@@ -438,7 +481,7 @@ impl DiskFile for SimFile {
 
     fn write(&self, written: &[u8], offset: u64) -> Result<()> {
         let mut world = self.disk.lock();
-        let turn = world.begin(Access::Write, &self.path, offset ^ (written.len() as u64) << 40);
+        let turn = world.begin(Access::Write, &self.path, offset | (written.len() as u64) << 40);
         let check = crc32c::crc32c(written);
         world.trace.update(&check.to_le_bytes());
         let first = offset as usize / BLOCK;
@@ -486,8 +529,14 @@ impl DiskFile for SimFile {
                         file.write(at, std::iter::once(wrong.clone()));
                     }
                 }
+                // The file is as long as if it had been written.
+                for at in first..first + blocks.len() {
+                    let seen = file.block(at);
+                    file.see(at, seen);
+                }
                 damage.retain(|d| d.wrong != d.right);
                 world.damage.extend(damage);
+                world.misled = true;
             }
             Turn::Fails(error) => return Err(error),
             Turn::Dies => die(world),

@@ -197,6 +197,12 @@ impl Model {
         self.positions.get(&id).copied()
     }
 
+    /// What this command would be answered if it was decided before and is known still.
+    pub fn recall(&self, context: &Context, sent: &Sent) -> Option<Reply> {
+        let said = self.new_or_known(context, sent).err()?;
+        (said.again || said.code == Code::IdConflict).then_some(said)
+    }
+
     /// The part of the digest that is not the ledger's own, hashed from what the model holds.
     pub fn digest_above_ledger(&self) -> Digest {
         let mut digest = Digest::default();

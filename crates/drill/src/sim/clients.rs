@@ -1,0 +1,244 @@
+//! Clients: they send, hear or do not, send again, send something else under the same id, and go away.
+
+use super::acts::{Maker, job_id};
+use super::judge::Judge;
+use super::tap::Judged;
+use crate::model::Model;
+use crate::sent::{Sent, linked};
+use pabal_bank::Reply;
+use pabal_core::machine::Answer;
+use pabal_engine::{Commands, Lane, Request, RequestHeader, Response, Stepper, Ticket};
+use std::collections::VecDeque;
+
+/// Requests that are kept to be sent again.
+const KEPT: usize = 48;
+/// The bound above which a request may not fit the record of a small segment.
+const BIG_BYTES: usize = 900;
+
+/// What was sent.
+#[derive(Clone)]
+pub struct Attempt {
+    pub header: RequestHeader,
+    pub commands: Vec<Sent>,
+    pub malformed: bool,
+    /// Nobody knows what became of it.
+    pub unknown: bool,
+}
+
+/// An answer that is awaited: of which request, of which attempt.
+struct Awaited {
+    number: u64,
+    attempt: Attempt,
+    ticket: Ticket<Response<Reply>>,
+}
+
+/// All clients together.
+pub struct Clients {
+    pub maker: Maker,
+    number: u64,
+    awaited: Vec<Awaited>,
+    questions: VecDeque<(u64, Ticket<Answer>)>,
+    /// What was sent lately.
+    sent: VecDeque<Attempt>,
+}
+
+impl Clients {
+    pub fn new(maker: Maker) -> Clients {
+        Clients { maker, number: 0, awaited: Vec::new(), questions: VecDeque::new(), sent: VecDeque::new() }
+    }
+
+    /// Something new, most of the time.
+    pub fn next(&mut self, model: &Model, poison: bool) -> Attempt {
+        let again = self.maker.random.below(10) < 3;
+        if again && let Some(attempt) = self.again() {
+            return attempt;
+        }
+        let random = &mut self.maker.random;
+        let bulk = random.one_in(8);
+        let n = random.of(&[1, 1, 1, 2, 3, 4]);
+        let mut commands: Vec<Sent> = Vec::new();
+        let mut malformed = false;
+        if !poison && self.maker.random.one_in(20) {
+            let sent = self.maker.any(model);
+            commands.push(self.maker.broken(&sent));
+            malformed = true;
+        } else if n > 1 && self.maker.random.one_in(2) {
+            let one_id = self.maker.random.one_in(15);
+            for i in 0..n {
+                let mut part = if self.maker.random.one_in(40) {
+                    self.maker.any(model)
+                } else {
+                    self.maker.money(model)
+                };
+                if one_id && i > 0 {
+                    let id = commands[0].command().id;
+                    part = part.with(|c| c.id = id);
+                }
+                commands.push(part);
+            }
+            commands = linked(commands);
+        } else {
+            for _ in 0..n {
+                commands.push(self.maker.any(model));
+            }
+        }
+        let mut header = RequestHeader::new(Lane::Online, self.maker.random.below(7) as u8);
+        if bulk {
+            header = self.bulk(model);
+        } else if self.maker.random.one_in(10) {
+            let beside = self.maker.random.between(-5, 40);
+            header.deadline_ms = model.now_ms.saturating_add_signed(beside).max(1);
+        }
+        Attempt { header, commands, malformed, unknown: false }
+    }
+
+    fn bulk(&mut self, model: &Model) -> RequestHeader {
+        let mut header = RequestHeader::new(Lane::Bulk, 4);
+        let job = job_id(self.maker.random.below(3));
+        let next = model.jobs.get(&job).map_or(0, |(next, _)| *next);
+        let beside = if self.maker.random.one_in(6) { self.maker.random.between(-1, 1) } else { 0 };
+        header.attempt = [job.high, job.low];
+        header.item = next.saturating_add_signed(beside);
+        header
+    }
+
+    /// Something that was sent before: as it was, or with another body, or only some of it, or with something new.
+    fn again(&mut self) -> Option<Attempt> {
+        let random = &mut self.maker.random;
+        let unknown: Vec<usize> = (0..self.sent.len()).filter(|&i| self.sent[i].unknown).collect();
+        let at = match unknown.is_empty() || random.one_in(3) {
+            true => self.sent.len().checked_sub(1 + random.below(12) as usize)?,
+            false => random.of(&unknown),
+        };
+        self.sent[at].unknown = false;
+        let mut attempt = self.sent[at].clone();
+        attempt.header.deadline_ms = 0;
+        if attempt.malformed {
+            return Some(attempt);
+        }
+        match random.weighted(&[6, 2, 1, 1, 1]) {
+            1 => {
+                let i = random.below(attempt.commands.len() as u64) as usize;
+                attempt.commands[i] = self.maker.other_body(&attempt.commands[i]);
+            }
+            2 => attempt.commands.truncate(1 + random.below(attempt.commands.len() as u64) as usize),
+            3 => drop(attempt.commands.drain(..random.below(attempt.commands.len() as u64) as usize)),
+            4 if !attempt.header.is_bulk() => attempt.header.class = random.below(5) as u8,
+            _ => {}
+        }
+        if attempt.commands.iter().any(Sent::is_linked) {
+            // What is cut off must not leave an open end.
+            attempt.commands = linked(attempt.commands);
+        }
+        Some(attempt)
+    }
+
+    /// Sends this.
+    pub fn send(&mut self, attempt: Attempt, engine: &Stepper<Judged>, judge: &mut Judge) {
+        self.number += 1;
+        let mut commands = Commands::new();
+        attempt.commands.iter().for_each(|sent| commands.push(sent.bytes()));
+        let header = RequestHeader { principal: self.number, ..attempt.header };
+        let bytes: usize = attempt.commands.iter().map(|sent| sent.bytes().len()).sum();
+        let many = attempt.commands.iter().any(|sent| {
+            let c = sent.command();
+            c.header.op == pabal_bank::ledger::Op::ExpireHolds as u16 && c.amount > 3
+        });
+        let request = Request { header, commands };
+        judge.sends(&request, attempt.malformed, bytes > BIG_BYTES || many);
+        let ticket = engine.submit(request);
+        self.awaited.push(Awaited { number: self.number, attempt, ticket });
+    }
+
+    /// Asks this of an account.
+    pub fn ask(&mut self, account: Option<u64>, job: u64, engine: &Stepper<Judged>) {
+        let (number, query) = match account {
+            Some(number) => (number, pabal_core::Query::Account(number)),
+            None => (0, pabal_core::Query::Job(job_id(job))),
+        };
+        self.questions.push_back((number, engine.query(query)));
+    }
+
+    /// One of those who wait goes away.
+    pub fn go_away(&mut self, judge: &mut Judge) {
+        if self.awaited.is_empty() {
+            return;
+        }
+        let at = self.maker.random.below(self.awaited.len() as u64) as usize;
+        let gone = self.awaited.swap_remove(at);
+        judge.forgets(gone.number);
+        self.keep(Attempt { unknown: true, ..gone.attempt });
+    }
+
+    fn keep(&mut self, attempt: Attempt) {
+        if self.sent.len() >= KEPT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(attempt);
+    }
+
+    /// Hears what was answered meanwhile. Gives the accounts that were answered, and what had been booked.
+    pub fn hear(&mut self, judge: &mut Judge, note: &mut dyn FnMut(&[u8])) -> Vec<(u64, Answer, usize)> {
+        let mut i = 0;
+        while i < self.awaited.len() {
+            match self.awaited[i].ticket.take() {
+                None => i += 1,
+                Some(answer) => {
+                    let Awaited { number, attempt, .. } = self.awaited.remove(i);
+                    match answer {
+                        Ok(response) => {
+                            note(format!("{number} {response:?}").as_bytes());
+                            judge.hears(number, &response);
+                            self.keep(attempt);
+                        }
+                        Err(_) => {
+                            judge.forgets(number);
+                            self.keep(Attempt { unknown: true, ..attempt });
+                        }
+                    }
+                }
+            }
+        }
+        let mut answers = Vec::new();
+        while let Some((number, ticket)) = self.questions.pop_front() {
+            match ticket.take() {
+                None => {
+                    self.questions.push_front((number, ticket));
+                    break;
+                }
+                Some(Ok(answer)) => {
+                    note(format!("{answer:?}").as_bytes());
+                    answers.push((number, answer, judge.hears_answer(answer)));
+                }
+                Some(Err(_)) => {}
+            }
+        }
+        answers
+    }
+
+    /// The bank is gone: what was not answered is unknown.
+    pub fn lose(&mut self) {
+        for awaited in std::mem::take(&mut self.awaited) {
+            self.keep(Attempt { unknown: true, ..awaited.attempt });
+        }
+        self.questions.clear();
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.awaited.len()
+    }
+
+    /// Everything that is unknown, oldest first.
+    pub fn unknown(&mut self) -> Vec<Attempt> {
+        let mut unknown = Vec::new();
+        for attempt in self.sent.iter_mut().filter(|attempt| attempt.unknown) {
+            attempt.unknown = false;
+            unknown.push(Attempt {
+                header: RequestHeader { deadline_ms: 0, ..attempt.header },
+                ..attempt.clone()
+            });
+        }
+        unknown
+    }
+}

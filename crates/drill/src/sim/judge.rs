@@ -1,0 +1,457 @@
+//! The judge: follows everything that the bank is given and says, and compares it with the model.
+//!
+//! It sits between the engine and the bank ([`super::tap`]), so it knows the order in which commands are executed,
+//! and hears what clients hear. It keeps three things apart: what was *executed* (a line of decided commands, of
+//! which a crash may take back the end), what was *shown* to anyone outside (of which it may take nothing), and
+//! what is *found* when the journal is opened again, which must be the beginning of what was executed and hold all
+//! that was shown.
+
+use super::clock::SimClock;
+use crate::model::{Model, check_digest};
+use crate::sent::Sent;
+use pabal_bank::ledger::{Code, Id, Op, Status};
+use pabal_bank::{Bank, Context, Reply};
+use pabal_core::machine::{Answer, Query, context};
+use pabal_engine::machine::Mode;
+use pabal_engine::request::{Request, RequestHeader, Response};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Something that must not be. Thrown where it is found, and caught by whoever runs the simulation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Which check found it.
+    pub check: &'static str,
+    /// What it found.
+    pub what: String,
+}
+
+/// Throws that something is wrong.
+pub fn wrong(check: &'static str, what: String) -> ! {
+    std::panic::panic_any(Wrong { check, what })
+}
+
+fn require(holds: bool, check: &'static str, what: impl FnOnce() -> String) {
+    if !holds {
+        wrong(check, what());
+    }
+}
+
+/// A command that was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Decided {
+    position: u64,
+    code: Code,
+    balances: (i64, i64),
+    body: u32,
+}
+
+/// What a client sent and was not answered yet.
+struct Sending {
+    malformed: bool,
+    /// May take more room than a record has.
+    big: bool,
+    deadline_ms: u64,
+    bulk: bool,
+    /// What it must hear, as far as it was executed.
+    expected: Vec<Reply>,
+    /// Commands decided when it was executed.
+    decided: usize,
+}
+
+struct Asked {
+    answer: Answer,
+    decided: usize,
+    /// Postings booked then.
+    booked: usize,
+}
+
+/// The least that must be there after any crash.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    decided: usize,
+    records: u64,
+}
+
+/// Bulk requests that the bulk lane takes before it refuses.
+const BULK_WAITING: usize = 64;
+/// How fast the bank's time may be drawn towards the wall clock: millionths, rounded up.
+const SLEW_PPM: u64 = 501;
+
+/// See the module.
+pub struct Judge {
+    /// What the bank should be now.
+    pub model: Model,
+    clock: SimClock,
+    /// The newest rules that the running program knows.
+    knowing: u32,
+    replaying: bool,
+    history: Vec<Decided>,
+    replayed: usize,
+    /// Commands decided up to each record.
+    by_record: Vec<usize>,
+    shown: Shown,
+    sendings: BTreeMap<u64, Sending>,
+    /// Parts of a bundle that is folded, as they come one by one.
+    folded: Vec<(Context, Sent, Reply)>,
+    answers: VecDeque<Asked>,
+    /// Commands that were broken on purpose; each was sent by itself.
+    broken: BTreeSet<Vec<u8>>,
+    /// Microseconds at which the bank's time began, and the monotonic clock then.
+    began: (u64, u64),
+    /// Commands that stop the bank, and how often they did, one crash after the other.
+    poison: BTreeMap<Id, u32>,
+    /// Whether the disk may be full.
+    pub full: bool,
+}
+
+impl Judge {
+    /// Of a bank that has not begun.
+    pub fn new(clock: SimClock) -> Judge {
+        Judge {
+            model: Model::new(),
+            clock,
+            knowing: 0,
+            replaying: false,
+            history: Vec::new(),
+            replayed: 0,
+            by_record: Vec::new(),
+            shown: Shown::default(),
+            sendings: BTreeMap::new(),
+            folded: Vec::new(),
+            answers: VecDeque::new(),
+            broken: BTreeSet::new(),
+            began: (0, 0),
+            poison: BTreeMap::new(),
+            full: false,
+        }
+    }
+
+    // ── the life of a process ────────────────────────────────────────────────────────────────────
+
+    /// A process begins to read the journal.
+    pub fn starts(&mut self, rules_known: u32) {
+        self.model = Model::new();
+        self.knowing = rules_known;
+        self.replaying = true;
+        self.replayed = 0;
+        self.by_record.clear();
+        self.sendings.clear();
+        self.answers.clear();
+        self.folded.clear();
+    }
+
+    /// The journal has been read: it holds all that was shown, and nothing that was not executed.
+    pub fn started(&mut self) {
+        let (found, records) = (self.replayed, self.by_record.len() as u64);
+        require(found >= self.shown.decided, "acknowledged and lost", || {
+            format!("{} decided commands were shown, {found} are there", self.shown.decided)
+        });
+        require(records >= self.shown.records, "record shown and lost", || {
+            format!("record {} was shown, {records} are there", self.shown.records)
+        });
+        self.history.truncate(found);
+        self.replaying = false;
+        self.model.rules_known = self.knowing;
+        let (wall_ms, monotonic_us) = self.clock.read();
+        self.began = (wall_ms.max(self.model.now_ms) * 1000, monotonic_us);
+    }
+
+    /// The process ended. `poisoned` says that a command stopped it, as it was made to.
+    pub fn ended(&mut self, poisoned: bool) {
+        if !poisoned {
+            self.poison.values_mut().for_each(|crashes| *crashes = 0);
+        }
+    }
+
+    /// From now on this command stops the bank.
+    pub fn poison(&mut self, id: Id) {
+        self.poison.insert(id, 0);
+    }
+
+    /// Whether one of these commands is to stop the bank now.
+    pub fn stops(&mut self, commands: &[&[u8]]) -> bool {
+        for command in commands {
+            let id = Sent::new(command).command().id;
+            if let Some(crashes) = self.poison.get_mut(&id) {
+                *crashes += 1;
+                let again = *crashes > 2 && !self.full;
+                require(!again, "poison tried again", || format!("{id} was executed a third time"));
+                return true;
+            }
+        }
+        false
+    }
+
+    // ── what the bank is given, and says ─────────────────────────────────────────────────────────
+
+    /// A batch begins at this time.
+    pub fn begins(&mut self, time_ms: u64) {
+        require(time_ms >= self.model.now_ms, "time goes back", || {
+            format!("{time_ms} after {}", self.model.now_ms)
+        });
+        if !self.replaying {
+            let passed = self.clock.read().1 - self.began.1;
+            let slew = passed * SLEW_PPM / 1_000_000;
+            let least = (self.began.0 + passed).saturating_sub(slew + 2000) / 1000;
+            let most = (self.began.0 + passed + slew + 2000) / 1000;
+            require((least..=most).contains(&time_ms), "time is wrong", || {
+                format!("{time_ms} is not within {least} and {most}")
+            });
+        }
+        self.model.now_ms = time_ms;
+    }
+
+    /// The engine asks whether a request may be executed, and hears this.
+    pub fn admits(&mut self, header: &RequestHeader, said: &Result<(), Reply>) {
+        if self.replaying {
+            return;
+        }
+        let refused = self.job_refusal(&context(header));
+        require(said.err() == refused, "admission", || format!("said {said:?}, should be {refused:?}"));
+        if let Some(reply) = refused
+            && let Some(sending) = self.sendings.get_mut(&header.principal)
+        {
+            sending.expected.extend(std::iter::repeat_n(reply, header.count as usize));
+            sending.decided = self.history.len();
+        }
+    }
+
+    fn job_refusal(&self, context: &Context) -> Option<Reply> {
+        let refused = |code, position| Some(Reply { position, ..Reply::refused(code) });
+        match self.model.jobs.get(&context.job?) {
+            Some((next, true)) => refused(Code::JobNotOpen, *next),
+            Some((next, false)) if *next != context.item => refused(Code::JobOutOfOrder, *next),
+            None if context.item != 0 => refused(Code::JobOutOfOrder, 0),
+            _ => None,
+        }
+    }
+
+    /// The bank was given these commands together, and answered this.
+    pub fn applied(&mut self, header: &RequestHeader, commands: &[&[u8]], mode: Mode, said: &[Reply]) {
+        let sent: Vec<Sent> = commands.iter().map(|bytes| Sent::new(bytes)).collect();
+        let its = context(header);
+        if let Mode::Fold(_) = mode {
+            // Its parts come one by one; the model decides them together.
+            self.folded.push((its, sent[0].clone(), said[0]));
+            if !sent[0].is_linked() {
+                let parts = std::mem::take(&mut self.folded);
+                let sent: Vec<Sent> = parts.iter().map(|part| part.1.clone()).collect();
+                let said: Vec<Reply> = parts.iter().map(|part| part.2).collect();
+                self.compare(&parts[0].0, &sent, false, false, &said);
+            }
+            return;
+        }
+        let sending = self.sendings.get(&header.principal).filter(|_| !self.replaying);
+        let malformed = sent.iter().any(|sent| self.broken.contains(sent.bytes()));
+        let late = sending.is_some_and(|s| s.deadline_ms != 0 && s.deadline_ms < self.model.now_ms);
+        require(!late, "executed after its deadline", || format!("request {}", header.principal));
+        if mode == Mode::Quarantine {
+            // Set aside: it is known from now on, and stops nothing.
+            self.poison.retain(|id, _| sent.iter().all(|sent| sent.command().id != *id));
+        }
+        let expected = self.compare(&its, &sent, mode == Mode::Quarantine, malformed, said);
+        let decided = self.history.len();
+        if !self.replaying
+            && let Some(sending) = self.sendings.get_mut(&header.principal)
+        {
+            sending.expected.extend(expected);
+            sending.decided = decided;
+        }
+    }
+
+    fn compare(
+        &mut self,
+        context: &Context,
+        sent: &[Sent],
+        quarantined: bool,
+        malformed: bool,
+        said: &[Reply],
+    ) -> Vec<Reply> {
+        if self.replaying {
+            // What a program did not know when it decided, it says by its refusal.
+            let op = sent[0].command().header.op;
+            if op == Op::ActivateRules as u16 || op == Op::Found as u16 {
+                self.model.rules_known = if said[0].code == Code::RulesUnknown { 1 } else { 2 };
+            }
+        }
+        let last = self.history.last().map_or(0, |last| last.position);
+        let last = if self.replaying { 0 } else { last };
+        let mut decided = Vec::new();
+        let mut before = last;
+        let expected = self.model.send(context, sent, quarantined, malformed, &mut |part| {
+            decided.push(part);
+            let position = said.get(part).map_or(0, |reply| reply.position);
+            let (so_far, what) = (before, sent);
+            require(position > so_far, "not decided", || {
+                format!("the model decides part {part} of {what:?}; the bank said {said:?}")
+            });
+            before = position;
+            position
+        });
+        require(said.len() == expected.len(), "answers missing", || format!("{said:?} to {sent:?}"));
+        for (said, expected) in said.iter().zip(&expected) {
+            let known = expected.again || expected.code == Code::IdConflict;
+            let same = match said.again {
+                true => known && said.position == expected.position,
+                false => said == expected,
+            };
+            require(same, "decision differs", || {
+                format!(
+                    "said {said:?}, should be {expected:?}; sent {context:?} {sent:?} at {}",
+                    self.model.now_ms
+                )
+            });
+        }
+        for part in decided {
+            let reply = said[part];
+            let balances = (reply.debit_balance, reply.credit_balance);
+            let body = crc32c::crc32c(sent[part].bytes());
+            self.decided(Decided { position: reply.position, code: reply.code, balances, body });
+        }
+        expected
+    }
+
+    fn decided(&mut self, decided: Decided) {
+        if !self.replaying {
+            return self.history.push(decided);
+        }
+        let (i, was) = (self.replayed, self.history.get(self.replayed));
+        require(was == Some(&decided), "the journal is not what was done", || {
+            format!("command {i} is {decided:?}, was {was:?}")
+        });
+        self.replayed += 1;
+    }
+
+    /// The digest after a record was asked for.
+    pub fn digests(&mut self, bank: &mut Bank) -> [u8; 16] {
+        require(self.folded.is_empty(), "half a bundle", || format!("{} parts", self.folded.len()));
+        let moment = bank.moment();
+        let (said, should) = ((moment.date.0, moment.rules), (self.model.date, self.model.rules));
+        require(said == should, "date or rules", || format!("{said:?}, should be {should:?}"));
+        self.by_record.push(if self.replaying { self.replayed } else { self.history.len() });
+        check_digest(bank, &self.model).0.to_le_bytes()
+    }
+
+    /// Something was asked and answered, for when it is durable.
+    pub fn queried(&mut self, query: &Query, answer: Answer) {
+        let should = match query {
+            Query::Job(id) => Answer::Job(self.model.jobs.get(id).copied()),
+            Query::Account(number) => self.account(*number, answer),
+        };
+        require(answer == should, "read differs", || format!("{answer:?}, should be {should:?}"));
+        self.answers.push_back(Asked {
+            answer,
+            decided: self.history.len(),
+            booked: self.model.booked.len(),
+        });
+    }
+
+    /// What should be answered of an account; what the model does not know of it is taken from the answer.
+    fn account(&self, number: u64, answer: Answer) -> Answer {
+        let (Some(account), Answer::Account(Some(mut view))) = (self.model.accounts.get(&number), answer)
+        else {
+            return Answer::Account(None);
+        };
+        let fit = |n: i128| n.clamp(i64::MIN as i128, i64::MAX as i128) as i64;
+        view.currency = account.currency;
+        view.balance = fit(self.model.balance(number));
+        view.held = fit(self.model.held(number));
+        view.available = fit(self.model.available(number));
+        view.head = pabal_journal::Position(self.model.head(number));
+        let flags = [
+            (Status::CLOSED, account.closed),
+            (Status::DEBIT_BLOCKED, account.debit_blocked),
+            (Status::CREDIT_BLOCKED, account.credit_blocked),
+        ];
+        let same = flags.iter().all(|(flag, set)| view.status.has(*flag) == *set);
+        require(same, "read differs", || format!("status {:?}, should be {account:?}", view.status));
+        Answer::Account(Some(view))
+    }
+
+    /// With a full disk the bank was asked whether it knows this command.
+    pub fn recalled(&mut self, header: &RequestHeader, command: &[u8], said: Option<Reply>) {
+        let sent = Sent::new(command);
+        let malformed = self.broken.contains(sent.bytes());
+        let known = if malformed { None } else { self.model.recall(&context(header), &sent) };
+        require(said.map(|r| r.position) == known.map(|r| r.position), "recall", || {
+            format!("{said:?}, should be {known:?}")
+        });
+        let (decided, full) = (self.history.len(), self.full);
+        if let Some(sending) = self.sendings.get_mut(&header.principal) {
+            require(known.is_some() || full, "disk full", || "refused while there is room".into());
+            sending.expected.push(known.unwrap_or(Reply::refused(Code::DiskFull)));
+            sending.decided = decided;
+        }
+    }
+
+    // ── what clients send, and hear ──────────────────────────────────────────────────────────────
+
+    /// A request is about to be sent.
+    pub fn sends(&mut self, request: &Request, malformed: bool, big: bool) {
+        if malformed {
+            self.broken.insert(request.commands.as_bytes().to_vec());
+        }
+        let sending = Sending {
+            malformed,
+            big,
+            deadline_ms: request.header.deadline_ms,
+            bulk: request.header.is_bulk(),
+            expected: Vec::new(),
+            decided: 0,
+        };
+        self.sendings.insert(request.header.principal, sending);
+    }
+
+    /// A request was answered.
+    pub fn hears(&mut self, number: u64, response: &Response<Reply>) {
+        let bulk = self.sendings.values().filter(|sending| sending.bulk).count();
+        let Some(sending) = self.sendings.remove(&number) else {
+            wrong("answered twice", format!("request {number}"));
+        };
+        self.shows(sending.decided, response.sequence);
+        if sending.expected.is_empty() {
+            for reply in &response.replies {
+                let may = match reply.code {
+                    Code::Malformed => sending.malformed || sending.big,
+                    Code::DeadlinePassed => {
+                        sending.deadline_ms != 0 && sending.deadline_ms < self.model.now_ms
+                    }
+                    Code::Overloaded => sending.bulk && bulk >= BULK_WAITING,
+                    _ => false,
+                };
+                require(may, "refused without a reason", || format!("request {number}: {reply:?}"));
+            }
+            return;
+        }
+        require(response.replies == sending.expected, "answer differs", || {
+            format!("request {number} heard {:?}, should hear {:?}", response.replies, sending.expected)
+        });
+    }
+
+    /// Whoever sent this request does not want to hear of it any more.
+    pub fn forgets(&mut self, number: u64) {
+        self.sendings.remove(&number);
+    }
+
+    /// A question was answered: what was booked until then is known now.
+    pub fn hears_answer(&mut self, answer: Answer) -> usize {
+        let Some(asked) = self.answers.pop_front() else {
+            wrong("answered twice", format!("{answer:?}"));
+        };
+        require(asked.answer == answer, "read differs", || format!("{answer:?} was {:?}", asked.answer));
+        self.shows(asked.decided, 0);
+        asked.booked
+    }
+
+    /// This record was shown.
+    pub fn shows_record(&mut self, sequence: u64) {
+        let decided = self.by_record.get((sequence as usize).wrapping_sub(1)).copied();
+        let Some(decided) = decided else { wrong("record from nowhere", format!("record {sequence}")) };
+        self.shows(decided, sequence);
+    }
+
+    fn shows(&mut self, decided: usize, records: u64) {
+        self.shown.decided = self.shown.decided.max(decided);
+        self.shown.records = self.shown.records.max(records);
+    }
+}

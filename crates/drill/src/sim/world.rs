@@ -1,0 +1,684 @@
+//! The world: one bank after the other on one disk, driven by a seed, and everything that befalls them.
+
+use super::acts::{ACCOUNTS, FIRST_WAYS, Maker};
+use super::clients::{Attempt, Clients};
+use super::clock::SimClock;
+use super::judge::{Judge, Wrong, wrong};
+use super::random::Random;
+use super::statement;
+use super::tap::{Bench, Judged, Poisoned};
+use crate::disk::image::{BLOCK, Image, Loss, block, bytes};
+use crate::disk::{Fault, Killed, SimDisk};
+use crate::model::compare;
+use crate::sent::Sent;
+use pabal_bank::command;
+use pabal_bank::ledger::{Date, Id};
+use pabal_core::machine::Answer;
+use pabal_engine::engine::JOURNAL;
+use pabal_engine::{EngineConfig, Error, Follower, Lane, ReplayError, RequestHeader, Stepper, TimeSource};
+use pabal_journal::{Disk, JournalConfig, Reader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const DATA: &str = "/bank";
+const START_MS: u64 = 1_800_000_000_000;
+const START_DATE: Date = Date(20_833);
+const MINUTE_US: u64 = 60_000_000;
+const HOUR_US: u64 = 60 * MINUTE_US;
+/// What a restart may need: more than one thing can be wrong.
+const STARTS_MAX: usize = 12;
+/// What a disk does to its journal says so in these words.
+const ROTTEN: &str = "restore it from a copy";
+
+/// What came of a seed.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Steps taken.
+    pub ticks: u64,
+    /// Times that the bank died.
+    pub crashes: u64,
+    /// Starts that refused a disk which had been damaged.
+    pub refused: u64,
+    /// Commands decided.
+    pub decided: u64,
+    /// The hash of everything that happened.
+    pub trace: [u8; 32],
+    /// What happened, step by step, where it was asked for.
+    pub story: Vec<String>,
+    /// What was wrong, and at which step.
+    pub wrong: Option<(Wrong, u64)>,
+}
+
+/// Why a bank is gone.
+enum Death {
+    /// It was killed, by the disk or from outside.
+    Killed,
+    /// A poisoned command stopped it.
+    Poisoned,
+    /// It ended by itself, as the disk failed it.
+    Disk,
+}
+
+struct World {
+    random: Random,
+    disk: SimDisk,
+    clock: SimClock,
+    bench: Bench,
+    clients: Clients,
+    engine: Option<Stepper<Judged>>,
+    follower: Option<Follower>,
+    segment_blocks: u32,
+    journal_id: u64,
+    /// The newest rules that the program knows which is started next.
+    knowing: u32,
+    /// Whether the disk was told to fail since the last start.
+    failed: bool,
+    /// The record whose write went wrong unnoticed.
+    damaged_at: Option<u64>,
+    /// The disk before the last loss of power, where that may have torn blocks.
+    torn: Option<Image>,
+    report: Report,
+    ticks: u64,
+    /// How often the dangers come: one in so many steps, each.
+    danger: u64,
+}
+
+/// Runs a seed for so many steps.
+pub fn run(seed: u64, ticks: u64) -> Report {
+    tell(seed, ticks, false)
+}
+
+/// The same; `story` has everything that happens told.
+pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
+    super::quiet::begin();
+    let mut random = Random::new(seed);
+    let clock = SimClock::at(START_MS + random.below(86_400_000));
+    let disk = SimDisk::new(random.bits());
+    let bench = Bench::new(Judge::new(clock.clone()));
+    if story {
+        disk.tell();
+    }
+    let maker = Maker::new(Random::new(random.bits()));
+    let mut world = World {
+        segment_blocks: random.of(&[6, 8, 12, 16, 24, 64]),
+        journal_id: random.bits(),
+        knowing: 1 + random.below(2) as u32,
+        danger: random.of(&[20, 60, 200]),
+        random,
+        disk,
+        clock,
+        bench,
+        clients: Clients::new(maker),
+        engine: None,
+        follower: None,
+        failed: false,
+        damaged_at: None,
+        torn: None,
+        report: Report::default(),
+        ticks,
+    };
+    let ended = catch_unwind(AssertUnwindSafe(|| world.live()));
+    if let Err(thrown) = ended {
+        let found = match thrown.downcast::<Wrong>() {
+            Ok(found) => *found,
+            Err(thrown) => {
+                let what = super::quiet::said(&*thrown);
+                let check = if what.contains("compare.rs") { "state differs" } else { "panic" };
+                Wrong { check, what }
+            }
+        };
+        world.disk.note(found.what.as_bytes());
+        world.report.wrong = Some((found, world.report.ticks));
+    }
+    world.report.trace = world.disk.trace();
+    world.report.story = world.disk.story();
+    world.report
+}
+
+impl World {
+    fn live(&mut self) {
+        self.start();
+        self.found();
+        while self.report.ticks < self.ticks {
+            self.report.ticks += 1;
+            self.tick();
+        }
+        self.finish();
+    }
+
+    // ── a bank and its first customers ───────────────────────────────────────────────────────────
+
+    /// Founds the bank and opens its accounts; nothing goes wrong yet.
+    fn found(&mut self) {
+        let capacity = self.random.of(&[4, 8, 20, 30, 10_000, 10_000, 10_000]);
+        let rules = 1 + self.random.below(self.knowing as u64) as u32;
+        let now_ms = self.clock.read().0;
+        let id = self.clients.maker.id_at(now_ms);
+        let mut commands: Vec<Sent> = vec![command::found(id, capacity, 99, rules, START_DATE).into()];
+        self.send_all(RequestHeader::new(Lane::Online, 1), &commands);
+        commands.clear();
+        for (number, class, currency, overdraft, ceiling) in ACCOUNTS {
+            let open = command::open(
+                self.clients.maker.id_at(now_ms),
+                number,
+                class,
+                currency,
+                number * 10,
+                overdraft,
+            );
+            commands.push(command::with_ceiling(open, ceiling).into());
+        }
+        commands.extend((0..FIRST_WAYS.len()).map(|i| self.clients.maker.first_money(now_ms, i)));
+        // By a job of their own: the window is for what follows.
+        let job = Id::new(0, 0, 4);
+        for (item, command) in commands.iter().enumerate() {
+            let mut header = RequestHeader::new(Lane::Bulk, 4);
+            (header.attempt, header.item) = ([job.high, job.low], item as u64);
+            self.send_all(header, std::slice::from_ref(command));
+        }
+    }
+
+    /// Sends this and waits for the answer.
+    fn send_all(&mut self, header: RequestHeader, commands: &[Sent]) {
+        let commands = commands.to_vec();
+        self.send_and_wait(Attempt { header, commands, malformed: false, unknown: false });
+    }
+
+    fn send_and_wait(&mut self, attempt: Attempt) {
+        self.send(attempt);
+        while self.engine.is_some() && self.clients.waiting() > 0 {
+            self.guarded(|world| world.engine_mut().execute());
+            while self.guarded(|world| world.engine_mut().write()) == Some(true) {}
+            self.hear();
+        }
+    }
+
+    // ── steps ────────────────────────────────────────────────────────────────────────────────────
+
+    fn tick(&mut self) {
+        let what = self.random.weighted(&[30, 22, 26, 3, 10, 5, 4, 1, 1]);
+        self.disk.note(&[what as u8]);
+        const STEPS: [&str; 9] =
+            ["send", "execute", "write", "make a segment", "time passes", "ask", "follow", "go away", "look"];
+        let tick = self.report.ticks;
+        self.disk.say(|| format!("{tick}: {}", STEPS[what]));
+        if self.engine.is_none() {
+            self.start();
+        }
+        match what {
+            0 => {
+                let poison = self.random.one_in(60);
+                let attempt = self.clients.next(&self.bench.judge().model, poison);
+                if poison && !attempt.malformed {
+                    let id = &attempt.commands[self.random.below(attempt.commands.len() as u64) as usize];
+                    self.bench.judge().poison(id.command().id);
+                }
+                self.send(attempt);
+            }
+            1 => drop(self.guarded(|world| world.engine_mut().execute())),
+            2 => drop(self.guarded(|world| world.engine_mut().write())),
+            3 => drop(self.guarded(|world| Ok(world.engine_mut().make_segment()))),
+            4 => self.time(),
+            5 => {
+                let account = (!self.random.one_in(4)).then(|| self.random.below(15));
+                let job = self.random.below(4);
+                if let Some(engine) = &self.engine {
+                    self.clients.ask(account, job, engine);
+                }
+            }
+            6 => self.follow(),
+            7 => self.clients.go_away(&mut self.bench.judge()),
+            _ => self.look(),
+        }
+        self.hear();
+        if self.random.one_in(self.danger) {
+            self.danger();
+        }
+    }
+
+    fn send(&mut self, attempt: Attempt) {
+        if let Some(engine) = &self.engine {
+            self.disk.say(|| format!("  send {:?} {:?}", attempt.header, attempt.commands));
+            self.clients.send(attempt, engine, &mut self.bench.judge());
+        }
+    }
+
+    fn hear(&mut self) {
+        let disk = self.disk.clone();
+        let answers = self.clients.hear(&mut self.bench.judge(), &mut |what| {
+            disk.note(what);
+            disk.say(|| format!("  heard {}", String::from_utf8_lossy(what)));
+        });
+        for (number, answer, booked) in answers {
+            if let Answer::Account(Some(view)) = answer
+                && self.random.one_in(2)
+            {
+                self.statement(number, view.head.0, booked);
+            }
+        }
+    }
+
+    fn time(&mut self) {
+        let us = match self.random.weighted(&[10, 6, 3, 1, 1]) {
+            0 => self.random.below(3000),
+            1 => self.random.below(2_000_000),
+            2 => self.random.below(20 * MINUTE_US),
+            3 => self.random.below(30 * HOUR_US),
+            _ => 24 * HOUR_US + self.random.below(2_000_000),
+        };
+        let wrong_ms = match self.random.below(12) {
+            0 => self.random.between(-7_200_000, 7_200_000),
+            1 => self.random.between(-100, 100),
+            _ => 0,
+        };
+        self.clock.pass(us, wrong_ms);
+    }
+
+    /// A follower reads on.
+    fn follow(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        if self.follower.is_none() {
+            let last = engine.durable().sequence();
+            let from = 1 + self.random.below(last + 1);
+            match self.reading(|world| world.engine_ref().follow_from(from)) {
+                Some(follower) => self.follower = Some(follower),
+                None => return,
+            }
+        }
+        let Some(mut follower) = self.follower.take() else { return };
+        for _ in 0..self.random.below(6) {
+            let mut seen = None;
+            let next = self.reading(|_| {
+                let next = follower.next(Duration::ZERO, |record| seen = Some(record.header.sequence));
+                next.map_err(Error::from)
+            });
+            match (next, seen) {
+                (Some(true), Some(sequence)) => self.bench.judge().shows_record(sequence),
+                (Some(_), _) => break,
+                (None, _) => return,
+            }
+        }
+        self.follower = Some(follower);
+    }
+
+    /// Another process reads the whole journal.
+    fn look(&mut self) {
+        let mut last = 0;
+        let read = self.reading(|world| {
+            let reader = Reader::open_on(world.shared_disk(), &Path::new(DATA).join(JOURNAL))?;
+            Ok(reader.scan(&mut |record| {
+                last = record.header.sequence;
+                Ok(())
+            })?)
+        });
+        if read.is_some() && last > 0 {
+            self.bench.judge().shows_record(last);
+        }
+    }
+
+    /// Reads the statement of an account from its newest entry, as it was answered.
+    fn statement(&mut self, number: u64, head: u64, booked: usize) {
+        let dates = [self.random.below(1 << 16) as u16, self.bench.judge().model.date];
+        let read = self.reading(|world| {
+            let reader = Reader::open_on(world.shared_disk(), &Path::new(DATA).join(JOURNAL))?;
+            Ok(statement::read(&reader, number, head)?)
+        });
+        if let Some(lines) = read {
+            statement::check(&lines, number, &self.bench.judge().model.booked[..booked], dates);
+        }
+    }
+
+    // ── dangers ──────────────────────────────────────────────────────────────────────────────────
+
+    fn danger(&mut self) {
+        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2]);
+        self.disk.note(&[100 + what as u8]);
+        const DANGERS: [&str; 8] = [
+            "killed",
+            "power lost",
+            "stopped",
+            "a fault comes",
+            "a write goes wrong",
+            "rot",
+            "disk full",
+            "room",
+        ];
+        self.disk.say(|| format!("  danger: {}", DANGERS[what]));
+        match what {
+            0 => self.die(Death::Killed, Loss::Process),
+            1 => {
+                let loss = if self.random.one_in(4) { Loss::PowerTorn } else { Loss::Power };
+                self.die(Death::Killed, loss);
+            }
+            2 => self.stop(),
+            3 => {
+                let fault = self.random.of(&[Fault::Fails, Fault::Dies, Fault::DiesAfter, Fault::Full]);
+                self.arm(fault, 12);
+            }
+            4 if self.damaged_at.is_none() => {
+                let fault = self.random.of(&[Fault::Lost, Fault::Misdirected]);
+                self.arm(fault, 6);
+            }
+            5 => self.rot(),
+            6 => {
+                let free = self.random.below(3 * self.segment_blocks as u64) as usize;
+                self.disk.set_free(Some(free));
+                self.bench.judge().full = true;
+            }
+            _ => self.disk.set_free(None),
+        }
+    }
+
+    fn arm(&mut self, fault: Fault, within: u64) {
+        self.disk.disarm();
+        let after = self.random.below(within);
+        self.disk.arm(after, fault);
+        self.failed = true;
+        if fault == Fault::Full {
+            self.bench.judge().full = true;
+        }
+    }
+
+    /// A block of a segment that was written and is durable is something else from now on.
+    fn rot(&mut self) {
+        let draw = self.random.bits();
+        let mut random = Random::new(draw);
+        let chosen = self.disk.change(|image| {
+            let segments: Vec<u64> = image
+                .paths()
+                .filter(|path| path.extension().is_some_and(|e| e == "seg"))
+                .filter_map(|path| image.find(path))
+                .collect();
+            let id = *segments.get(random.below(segments.len() as u64) as usize)?;
+            let file = image.file(id);
+            let at = random.below(file.seen.len() as u64) as usize;
+            let was = file.block(at);
+            if file.is_pending(at) || was.is_none() && !random.one_in(4) {
+                return None;
+            }
+            let mut content = bytes(&was);
+            content[random.below(BLOCK as u64) as usize] ^= 1 << random.below(8);
+            Some((id, at, block(&content)))
+        });
+        if let Some((id, at, wrong)) = chosen {
+            self.disk.decay(id, at, wrong);
+        }
+    }
+
+    // ── dying ────────────────────────────────────────────────────────────────────────────────────
+
+    fn engine_mut(&mut self) -> &mut Stepper<Judged> {
+        self.engine.as_mut().expect("a bank that lives")
+    }
+
+    fn engine_ref(&self) -> &Stepper<Judged> {
+        self.engine.as_ref().expect("a bank that lives")
+    }
+
+    fn shared_disk(&self) -> Arc<dyn Disk> {
+        Arc::new(self.disk.clone())
+    }
+
+    /// Lets the bank do this. None when it died of it.
+    fn guarded<T>(&mut self, act: impl FnOnce(&mut World) -> Result<T, Error>) -> Option<T> {
+        self.engine.as_ref()?;
+        match self.caught(act) {
+            Ok(done) => {
+                if self.disk.has_misled() {
+                    self.damaged_at = self.engine.as_ref().map(|engine| engine.durable().sequence());
+                }
+                Some(done)
+            }
+            Err(death) => {
+                let loss = match self.random.below(3) {
+                    0 => Loss::Power,
+                    _ => Loss::Process,
+                };
+                self.die(death, loss);
+                None
+            }
+        }
+    }
+
+    /// Lets this happen; what stops it that may stop a bank.
+    fn caught<T>(&mut self, act: impl FnOnce(&mut World) -> Result<T, Error>) -> Result<T, Death> {
+        let thrown = match catch_unwind(AssertUnwindSafe(|| act(self))) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => {
+                if !self.may_fail(&error) {
+                    wrong("ended without a reason", error.to_string());
+                }
+                return Err(Death::Disk);
+            }
+            Err(thrown) => thrown,
+        };
+        if thrown.is::<Killed>() {
+            return Err(Death::Killed);
+        }
+        if thrown.is::<Poisoned>() {
+            return Err(Death::Poisoned);
+        }
+        if thrown.is::<Wrong>() {
+            std::panic::resume_unwind(thrown);
+        }
+        // A core that reads what the disk has spoilt stops, saying so.
+        let said = super::quiet::said(&*thrown);
+        let spoilt = said.contains(ROTTEN) && !self.disk.damage().is_empty();
+        if spoilt || said.contains("os error 5") && self.failed {
+            return Err(Death::Disk);
+        }
+        let check = if said.contains("compare.rs") { "state differs" } else { "panic" };
+        wrong(check, said)
+    }
+
+    /// Whether this error has a reason.
+    fn may_fail(&self, error: &Error) -> bool {
+        use pabal_journal::Error::{Folder, Io, NoEntry, Rotten};
+        match error {
+            Error::Journal(Io { .. }) | Error::Ring { .. } => self.failed || self.disk.is_bounded(),
+            Error::Journal(Rotten { .. } | Folder { .. } | NoEntry(_)) => {
+                self.torn.is_some() || !self.disk.damage().is_empty()
+            }
+            // A reader's own reader: what it says is what went wrong.
+            Error::Journal(pabal_journal::Error::Visitor(inner)) => inner
+                .downcast_ref::<pabal_journal::Error>()
+                .is_some_and(|error| matches!(error, Io { .. } | Rotten { .. }) && self.failed),
+            _ => false,
+        }
+    }
+
+    /// Lets someone read beside the bank. None when that failed with a reason.
+    fn reading<T>(&mut self, act: impl FnOnce(&mut World) -> Result<T, Error>) -> Option<T> {
+        match self.caught(act) {
+            Ok(done) => Some(done),
+            // Whoever reads is a process of its own: it dies, and the bank goes on.
+            Err(_) => None,
+        }
+    }
+
+    fn die(&mut self, death: Death, loss: Loss) {
+        let Some(engine) = self.engine.take() else { return };
+        self.report.crashes += 1;
+        let name = match death {
+            Death::Killed => "killed",
+            Death::Poisoned => "poisoned",
+            Death::Disk => "the disk failed it",
+        };
+        self.disk.say(|| format!("  died: {name}, {loss:?} lost"));
+        let durable = engine.durable().sequence();
+        self.bench.judge().ended(matches!(death, Death::Poisoned) && loss == Loss::Process);
+        // Nobody must do anything more while the process goes down.
+        self.disk.disarm();
+        drop(engine);
+        self.follower = None;
+        self.clients.lose();
+        // That the very last record was lost, one disk cannot know; nor does anyone have to know what was never
+        // acknowledged.
+        let misled = self.disk.has_misled();
+        if self.damaged_at.take().is_some_and(|sequence| durable <= sequence) || misled {
+            self.disk.heal();
+        }
+        self.torn = (loss == Loss::PowerTorn).then(|| self.disk.image());
+        self.disk.crash(loss);
+    }
+
+    /// The bank is stopped in order.
+    fn stop(&mut self) {
+        let Some(engine) = self.engine.take() else { return };
+        self.follower = None;
+        match self.caught(|_| engine.stop().map(drop)) {
+            Ok(()) => {
+                self.hear();
+                self.bench.judge().ended(false);
+            }
+            Err(death) => self.bench.judge().ended(matches!(death, Death::Poisoned)),
+        }
+        self.clients.lose();
+        self.disk.disarm();
+        if self.disk.has_misled() || self.damaged_at.take().is_some() {
+            self.disk.heal();
+        }
+        self.disk.crash(Loss::Process);
+        self.torn = None;
+    }
+
+    // ── starting ─────────────────────────────────────────────────────────────────────────────────
+
+    fn start(&mut self) {
+        let mut confirmed = false;
+        if self.random.one_in(8) {
+            self.knowing = 1 + self.random.below(2) as u32;
+        }
+        for _ in 0..STARTS_MAX {
+            let knowing = self.knowing;
+            self.disk.say(|| format!("  start, knowing rules {knowing}"));
+            self.bench.judge().starts(self.knowing);
+            let wall_ms = self.clock.read().0;
+            let config = EngineConfig {
+                journal: JournalConfig {
+                    segment_blocks: self.segment_blocks,
+                    direct: true,
+                    disk: self.shared_disk(),
+                    background: false,
+                },
+                journal_id: self.journal_id,
+                time: TimeSource::Clock {
+                    clock: Box::new(self.clock.clone()),
+                    confirmed_ms: confirmed.then_some(wall_ms),
+                },
+            };
+            let machine = Judged::new(self.knowing, self.bench.clone());
+            let mut refused = None;
+            let started =
+                self.caught(|_| match Stepper::start(Path::new(DATA), machine, config, &mut |_| {}) {
+                    Ok((stepper, _)) => Ok(Some(stepper)),
+                    Err(error @ (Error::Time(_) | Error::Journal(pabal_journal::Error::Visitor(_)))) => {
+                        refused = Some(error);
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                });
+            match started {
+                Ok(Some(engine)) => {
+                    if self.begin(engine) {
+                        return;
+                    }
+                }
+                Ok(None) => match refused {
+                    Some(Error::Time(gap)) => {
+                        if confirmed || gap.wall_ms.abs_diff(gap.last_ms) <= 600_000 {
+                            wrong("time refused without a reason", gap.to_string());
+                        }
+                        confirmed = true;
+                    }
+                    Some(error) => self.refused(error),
+                    None => {}
+                },
+                Err(Death::Disk) if !self.failed || !self.disk.damage().is_empty() || self.torn.is_some() => {
+                    self.mend();
+                }
+                Err(_) => {
+                    // It failed once, or the process was killed while it started.
+                    self.report.crashes += 1;
+                    self.disk.disarm();
+                    let loss = if self.random.one_in(2) { Loss::Power } else { Loss::Process };
+                    self.disk.crash(loss);
+                }
+            }
+        }
+        wrong("does not start", format!("after {STARTS_MAX} tries"));
+    }
+
+    /// The journal is read. False when it died while it tried what had stopped it before.
+    fn begin(&mut self, engine: Stepper<Judged>) -> bool {
+        if !self.disk.damage().is_empty() && self.damaged_at.is_none() {
+            wrong("damage not noticed", format!("{:?}", self.disk.damage().first().map(|d| (d.file, d.at))));
+        }
+        self.torn = None;
+        self.failed = self.disk.is_armed();
+        self.bench.judge().started();
+        compare(&engine.machine().bank.0, &self.bench.judge().model);
+        self.engine = Some(engine);
+        if !self.disk.is_bounded() {
+            self.bench.judge().full = false;
+        }
+        self.guarded(|world| world.engine_mut().try_suspect()).is_some()
+    }
+
+    /// A start that was refused for what it read.
+    fn refused(&mut self, error: Error) {
+        let Error::Journal(pabal_journal::Error::Visitor(inner)) = &error else {
+            wrong("refused without a reason", error.to_string());
+        };
+        match inner.downcast_ref::<ReplayError>() {
+            Some(ReplayError::RulesUnknown { found, known, .. }) if *found > *known => self.knowing = *found,
+            _ if self.may_fail(&error) => {
+                self.disk.disarm();
+                self.disk.crash(Loss::Process);
+            }
+            _ => wrong("replay differs", error.to_string()),
+        }
+    }
+
+    /// A start that was refused for what the disk had done is made possible, as from a copy.
+    fn mend(&mut self) {
+        self.report.refused += 1;
+        self.disk.say(|| "  the disk is put right".into());
+        self.disk.disarm();
+        self.damaged_at = None;
+        self.failed = false;
+        let Some(image) = self.torn.take() else { return self.disk.heal() };
+        self.disk.set_image(image);
+        self.disk.heal();
+        self.disk.crash(Loss::Power);
+    }
+
+    // ── the end ──────────────────────────────────────────────────────────────────────────────────
+
+    /// Everything becomes quiet: what is unknown is sent again, and everything is read once more.
+    fn finish(&mut self) {
+        self.disk.disarm();
+        self.disk.set_free(None);
+        for _ in 0..4 {
+            if self.engine.is_none() {
+                self.start();
+            }
+            for attempt in self.clients.unknown() {
+                self.send_and_wait(attempt);
+            }
+        }
+        if let Some(engine) = &self.engine {
+            compare(&engine.machine().bank.0, &self.bench.judge().model);
+        }
+        self.stop();
+        self.disk.heal();
+        self.look();
+        // By the newest program, which folds what older ones decided.
+        self.knowing = 2;
+        self.start();
+        self.report.decided = self.bench.judge().model.decided;
+        self.stop();
+    }
+}
