@@ -209,7 +209,11 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
                 return None;
             }
             // An entry of a record on its way to the disk: it is there when its block is durable.
-            writer.wait_for(position.block() + 1);
+            if !writer.wait_for(position.block() + 1) {
+                // It could not be written, so nothing that is decided now will be either: the writer is gone.
+                reached(Point::FindUnwritten);
+                return None;
+            }
             read_entry(reader, position, end)
         };
         let mut sink = Sink { buffer, earlier: &mut earlier };

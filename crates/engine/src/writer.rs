@@ -101,8 +101,8 @@ pub(crate) trait Line<M: Machine> {
     fn send(&mut self, work: Work<M>) -> Result<(), WriterGone>;
     /// A buffer whose record is durable; waits for one when `wait`.
     fn spent(&mut self, wait: bool) -> Result<Option<RecordBuffer>, WriterGone>;
-    /// Waits until every block before this one is durable, or the writer is gone.
-    fn wait_for(&mut self, block: u64);
+    /// Waits until every block before this one is durable, or the writer is gone; says whether they are.
+    fn wait_for(&mut self, block: u64) -> bool;
 }
 
 /// To a writer with a thread of its own.
@@ -124,8 +124,8 @@ impl<M: Machine> Line<M> for Threaded<M> {
         }
     }
 
-    fn wait_for(&mut self, block: u64) {
-        self.durable.wait_for(block);
+    fn wait_for(&mut self, block: u64) -> bool {
+        self.durable.wait_for(block)
     }
 }
 
@@ -189,7 +189,8 @@ impl<M: Machine> Line<M> for Stepped<M> {
         Ok(self.spent.pop_front())
     }
 
-    fn wait_for(&mut self, block: u64) {
+    fn wait_for(&mut self, block: u64) -> bool {
         while self.writer.journal.next_block() < block && matches!(self.step(), Ok(true)) {}
+        self.writer.journal.next_block() >= block
     }
 }

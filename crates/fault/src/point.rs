@@ -145,6 +145,7 @@ points! {
     ReplayDigest = "engine.replay: the digest differs";
     FindNothing = "engine.find: no entry begins there";
     FindRotten = "engine.find: the entry cannot be read";
+    FindUnwritten = "engine.find: the entry could not be written";
     FindSkipped = "engine.find: skipped at a segment's end";
 }
 

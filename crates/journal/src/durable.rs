@@ -40,12 +40,18 @@ impl Durable {
         self.point.lock().unwrap_or_else(PoisonError::into_inner).next_block
     }
 
-    /// Waits until every block before this one is durable, or the journal has stopped.
-    pub fn wait_for(&self, block: u64) {
+    /// Whether the writer is gone: nothing more will be durable.
+    pub fn is_stopped(&self) -> bool {
+        self.point.lock().unwrap_or_else(PoisonError::into_inner).stopped
+    }
+
+    /// Waits until every block before this one is durable, or the journal has stopped; says whether they are.
+    pub fn wait_for(&self, block: u64) -> bool {
         let mut point = self.point.lock().unwrap_or_else(PoisonError::into_inner);
         while point.next_block < block && !point.stopped {
             point = self.moved.wait(point).unwrap_or_else(PoisonError::into_inner);
         }
+        point.next_block >= block
     }
 
     /// Waits at most so long until this record is durable; says whether it is.

@@ -161,6 +161,8 @@ pub(crate) fn make(
 ) -> Result<(), Error> {
     let path = path(dir, segment);
     let temporary = path.with_extension("tmp");
+    // One whose making failed, and whose removal did too, would be in the way for ever.
+    let _ = disk.remove(&temporary);
     if let Err(error) = fill(disk, &temporary, layout, &header_block(layout, journal_id, segment), direct) {
         // It may have taken the last of the disk.
         let _ = disk.remove(&temporary);

@@ -329,9 +329,12 @@ fn plain<T>(
         Turn::Fails(error) => return Err(error),
         Turn::Dies => die(world),
         Turn::Fault(_) => {
-            let _ = act(&mut world);
+            let done = act(&mut world);
             world.changed(access);
-            die(world);
+            // What was got (a lock) is given back, to this disk.
+            drop(world);
+            drop(done);
+            std::panic::panic_any(Killed);
         }
     }
     let done = act(&mut world)?;
@@ -509,6 +512,10 @@ impl DiskFile for SimFile {
             }
             // Neither is shown as the system's cache would until the machine is started anew: so that processes too
             // come to see it.
+            // What is there already cannot be lost.
+            Turn::Fault(Fault::Lost) if blocks.iter().enumerate().all(|(i, b)| file.block(first + i) == *b) => {
+                file.write(first, blocks.into_iter());
+            }
             Turn::Fault(fault @ (Fault::Lost | Fault::Misdirected)) => {
                 let mut damage = Vec::new();
                 let id = self.id;

@@ -7,6 +7,7 @@
 //! that was shown.
 
 use super::clock::SimClock;
+use crate::disk::Killed;
 use crate::model::{Model, check_digest};
 use crate::sent::Sent;
 use pabal_bank::ledger::{Code, Id, Op, Status};
@@ -14,7 +15,9 @@ use pabal_bank::{Bank, Context, Reply};
 use pabal_core::machine::{Answer, Query, context};
 use pabal_engine::machine::Mode;
 use pabal_engine::request::{Request, RequestHeader, Response};
+use pabal_journal::Durable;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Something that must not be. Thrown where it is found, and caught by whoever runs the simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +105,8 @@ pub struct Judge {
     poison: BTreeMap<Id, u32>,
     /// Whether the disk may be full.
     pub full: bool,
+    /// How far the running bank is durable.
+    pub durable: Option<Arc<Durable>>,
 }
 
 impl Judge {
@@ -123,6 +128,7 @@ impl Judge {
             began: (0, 0),
             poison: BTreeMap::new(),
             full: false,
+            durable: None,
         }
     }
 
@@ -295,6 +301,10 @@ impl Judge {
                 true => known && said.position == expected.position,
                 false => said == expected,
             };
+            if !same && self.durable.as_ref().is_some_and(|durable| durable.is_stopped()) {
+                // Decided after the writer was gone, without what could not be written: nobody will hear of it.
+                std::panic::panic_any(Killed);
+            }
             require(same, "decision differs", || {
                 format!(
                     "said {said:?}, should be {expected:?}; sent {context:?} {sent:?} at {}",

@@ -29,6 +29,8 @@ const MINUTE_US: u64 = 60_000_000;
 const HOUR_US: u64 = 60 * MINUTE_US;
 /// What a restart may need: more than one thing can be wrong.
 const STARTS_MAX: usize = 12;
+/// Turns of core and writer in which everything that waits must be answered.
+const TURNS_MAX: usize = 200;
 /// What a disk does to its journal says so in these words.
 const ROTTEN: &str = "restore it from a copy";
 
@@ -188,7 +190,13 @@ impl World {
 
     fn send_and_wait(&mut self, attempt: Attempt) {
         self.send(attempt);
-        while self.engine.is_some() && self.clients.waiting() > 0 {
+        for turn in 0.. {
+            if self.engine.is_none() || self.clients.waiting() == 0 {
+                return;
+            }
+            if turn == TURNS_MAX {
+                wrong("no answer", format!("after {turn} turns of core and writer"));
+            }
             self.guarded(|world| world.engine_mut().execute());
             while self.guarded(|world| world.engine_mut().write()) == Some(true) {}
             self.hear();
@@ -551,6 +559,11 @@ impl World {
         if self.random.one_in(8) {
             self.knowing = 1 + self.random.below(2) as u32;
         }
+        // The recovery itself is in danger too.
+        if self.report.ticks > 0 && self.random.one_in(8) {
+            let fault = self.random.of(&[Fault::Fails, Fault::Dies, Fault::DiesAfter]);
+            self.arm(fault, 60);
+        }
         for _ in 0..STARTS_MAX {
             let knowing = self.knowing;
             self.disk.say(|| format!("  start, knowing rules {knowing}"));
@@ -613,18 +626,26 @@ impl World {
 
     /// The journal is read. False when it died while it tried what had stopped it before.
     fn begin(&mut self, engine: Stepper<Judged>) -> bool {
+        if self.disk.has_misled() {
+            self.damaged_at = Some(engine.durable().sequence());
+        }
         if !self.disk.damage().is_empty() && self.damaged_at.is_none() {
             wrong("damage not noticed", format!("{:?}", self.disk.damage().first().map(|d| (d.file, d.at))));
         }
         self.torn = None;
         self.failed = self.disk.is_armed();
         self.bench.judge().started();
+        self.bench.judge().durable = Some(engine.durable());
         compare(&engine.machine().bank.0, &self.bench.judge().model);
         self.engine = Some(engine);
         if !self.disk.is_bounded() {
             self.bench.judge().full = false;
         }
-        self.guarded(|world| world.engine_mut().try_suspect()).is_some()
+        let tried = self.guarded(|world| world.engine_mut().try_suspect()).is_some();
+        if tried {
+            self.bench.judge().ended(false);
+        }
+        tried
     }
 
     /// A start that was refused for what it read.
