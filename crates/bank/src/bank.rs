@@ -4,6 +4,7 @@ use crate::command::{self, BUNDLE_MAX, EXPIRE_MAX, change};
 use crate::jobs::{Job, Jobs};
 use crate::reply::Reply;
 use crate::{RULES_CURRENT, RULES_OLDEST};
+use pabal_fault::{Bug, planted};
 use pabal_ledger::account::{Account, Status};
 use pabal_ledger::digest::{Digest, Object};
 use pabal_ledger::entry::{ENTRY_UNITS, flags};
@@ -233,6 +234,7 @@ impl Bank {
         let now = self.moment.time_ms;
         match window.look_up(command.id, now) {
             Seen::New => {}
+            Seen::At(_) if planted(Bug::RetryExecuted) => {}
             Seen::At(position) => {
                 return Err(Reply { again: true, position, ..Reply::refused(Code::Done) });
             }
@@ -307,7 +309,12 @@ impl Bank {
             let code = match op {
                 Op::Post | Op::Hold | Op::PostHold | Op::VoidHold | Op::Reverse => {
                     let asked = Asked { op, command, evidence: evidence.as_ref() };
-                    self.ledger.execute(asked, &self.moment, position, verdict, outcome)
+                    if planted(Bug::OlderDecidedAnew) && matches!(mode, Mode::Fold(_)) {
+                        let anew = Moment { rules: self.rules_known, ..self.moment };
+                        self.ledger.execute(asked, &anew, position, Verdict::Open, outcome)
+                    } else {
+                        self.ledger.execute(asked, &self.moment, position, verdict, outcome)
+                    }
                 }
                 _ => {
                     let done = self.manage(op, command, position, verdict, outcome, &mut released);

@@ -8,7 +8,7 @@ use crate::room::Room;
 use crate::time::Time;
 use crate::walk::Walk;
 use crate::writer::{Line, Release, Work, WriterGone};
-use pabal_fault::{Point, reached};
+use pabal_fault::{Bug, Point, planted, reached};
 use pabal_journal::sync::mpsc::SyncSender;
 use pabal_journal::{Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta, Supply};
 use std::sync::Arc;
@@ -127,6 +127,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         let mut releases = Vec::with_capacity(asks.len());
         for ask in asks {
             match ask {
+                Ask::Query(query, to) if planted(Bug::ReadEarly) => drop(to.send(self.machine.query(&query))),
                 Ask::Query(query, to) => {
                     releases.push(Release::Answer { to, answer: self.machine.query(&query) });
                 }
@@ -174,7 +175,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         let header = RequestHeader { count: request.commands.len() as u32, ..request.header };
         let bytes = request.commands.as_bytes();
         let commands = request.commands.len();
-        if header.deadline_ms != 0 && header.deadline_ms < self.last_ms {
+        if header.deadline_ms != 0 && header.deadline_ms < self.last_ms && !planted(Bug::DeadlineIgnored) {
             reached(Point::DeadlinePassed);
             return vec![M::refused(Refusal::DeadlinePassed); commands];
         }
@@ -314,7 +315,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             let Some(command) = walk.next() else { break };
             let together = bundle(command, &mut walk);
             let itself = offset == suspect.cursor;
-            let set_aside = itself && suspect.crashes >= 2;
+            let set_aside = itself && suspect.crashes >= 2 && !planted(Bug::PoisonRetried);
             let mode = if set_aside { Mode::Quarantine } else { Mode::New };
             let header = RequestHeader {
                 count: together.len() as u32,

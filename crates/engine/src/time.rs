@@ -1,6 +1,6 @@
 //! The bank's time: never backward, run by the monotonic clock, drawn gently towards the wall clock.
 
-use pabal_fault::{Point, reached};
+use pabal_fault::{Bug, Point, planted, reached};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The gap to the journal's last time that a start accepts without a second source, milliseconds.
@@ -85,7 +85,9 @@ impl Time {
                     return Err(TimeGap { wall_ms, last_ms });
                 }
                 let last_us = clock.monotonic_us();
-                Ok(Time::Running { clock, now_us: wall_ms.max(last_ms) * 1000, last_us })
+                let stale = planted(Bug::TimeStale) && last_ms != 0;
+                let start_ms = if stale { last_ms } else { wall_ms.max(last_ms) };
+                Ok(Time::Running { clock, now_us: start_ms * 1000, last_us })
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::machine::{Machine, read_entry};
 use crate::request::{Commands, Response};
-use pabal_fault::{Point, reached};
+use pabal_fault::{Bug, Point, planted, reached};
 use pabal_journal::sync::mpsc::{Receiver, Sender, SyncSender};
 use pabal_journal::{Durable, Error, Journal, Reader, RecordBuffer};
 use std::collections::VecDeque;
@@ -43,6 +43,11 @@ impl Writer {
     fn work<M: Machine>(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, Error> {
         let mut done = None;
         let releases = match work {
+            Work::Record(mut buffer, releases) if planted(Bug::AcknowledgedEarly) => {
+                self.release(releases);
+                self.journal.append(&mut buffer)?;
+                return Ok(Some(buffer));
+            }
             Work::Record(mut buffer, releases) => {
                 self.journal.append(&mut buffer).inspect_err(|_| reached(Point::WriterEnded))?;
                 done = Some(buffer);
@@ -50,6 +55,11 @@ impl Writer {
             }
             Work::Release(releases) => releases,
         };
+        self.release(releases);
+        Ok(done)
+    }
+
+    fn release<M: Machine>(&self, releases: Vec<Release<M>>) {
         for release in releases {
             match release {
                 // Whoever asked may have gone away; that is its own affair.
@@ -60,7 +70,6 @@ impl Writer {
                 }
             }
         }
-        Ok(done)
     }
 
     /// Works until the core hangs up; gives itself back, or the error that ended it.

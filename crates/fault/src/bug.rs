@@ -26,6 +26,62 @@ macro_rules! bugs {
 bugs! {
     /// A record is acknowledged without its `fdatasync`.
     SyncSkipped = "sync_skipped";
+    /// Answers are released before their record is written.
+    AcknowledgedEarly = "acknowledged_early";
+    /// A question is answered from what is not durable yet.
+    ReadEarly = "read_early";
+    /// A failed write or sync of a record is taken for a good one.
+    ErrorSwallowed = "error_swallowed";
+    /// After a crash the last record is synced again, but not written again: what a failed sync gave up stays lost.
+    LastNotWritten = "last_not_written";
+    /// A record of which blocks are missing is taken for a whole one.
+    TornTaken = "torn_taken";
+    /// A torn record is not zeroed when it is cut.
+    TornLeft = "torn_left";
+    /// A rotten record is cut as if it were torn.
+    RottenCut = "rotten_cut";
+    /// A block's check is not compared.
+    CheckIgnored = "check_ignored";
+    /// A new segment's name is not made durable.
+    NameNotSynced = "name_not_synced";
+    /// After a restart time goes on from the last record, not from the clock.
+    TimeStale = "time_stale";
+    /// A request is executed after its deadline.
+    DeadlineIgnored = "deadline_ignored";
+    /// What stopped the core twice is tried again for ever.
+    PoisonRetried = "poison_retried";
+    /// A command that is sent again is executed again.
+    RetryExecuted = "retry_executed";
+    /// Another body under a known id is answered as the first one was.
+    OtherBodyTaken = "other_body_taken";
+    /// Ids are forgotten after half of their day.
+    IdForgotten = "id_forgotten";
+    /// Ids are taken that lie too far ahead.
+    AheadTaken = "ahead_taken";
+    /// The item of a job that was done last is done again.
+    ItemTwice = "item_twice";
+    /// Records of older rules are decided anew under the new ones.
+    OlderDecidedAnew = "older_decided_anew";
+    /// Posting a hold leaves it open.
+    HoldPostedTwice = "hold_posted_twice";
+    /// A hold is posted after its time.
+    ExpiredHoldPosted = "expired_hold_posted";
+    /// A hold that backs a leg elsewhere expires by time.
+    BackedExpired = "backed_expired";
+    /// An account may go one unit below its limit.
+    LimitOffByOne = "limit_off_by_one";
+    /// A closed account is credited.
+    ClosedCredited = "closed_credited";
+    /// A reversal goes the way of the posting that it reverses.
+    WrongSide = "wrong_side";
+    /// Of what was reversed only the last part is remembered.
+    ReversedBeyond = "reversed_beyond";
+    /// Holds of a bundle that failed stay.
+    BundleHalfDone = "bundle_half_done";
+    /// An entry's jump leads to a root before the right one.
+    JumpWrong = "jump_wrong";
+    /// A changed account keeps its digest.
+    DigestStale = "digest_stale";
 }
 
 /// Whether this bug is planted now.

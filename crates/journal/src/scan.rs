@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::reader::Reader;
 use crate::record::{FIRST_UNIT, FORMAT, Record, RecordHeader, RecordKind, genesis_hash};
 use crate::segment::{self, Layout};
-use pabal_fault::{Point, reached};
+use pabal_fault::{Bug, Point, planted, reached};
 use std::path::{Path, PathBuf};
 use zerocopy::FromBytes;
 
@@ -297,11 +297,15 @@ impl Scan<'_> {
             if is_zero(block(i)) {
                 missing += 1;
             } else if !self.belongs(block(i), start, (i - at) as u32, length as u32) {
+                if planted(Bug::RottenCut) {
+                    let cut = Cut { sequence: self.sequence + 1, from_block: start, blocks: length as u32 };
+                    return Ok(At::Torn(cut));
+                }
                 let what = "not a block of the record that belongs here";
                 return Err(self.rotten(Point::ScanForeign, number, i, what));
             }
         }
-        if missing == 0 {
+        if missing == 0 || planted(Bug::TornTaken) && first == at {
             return Ok(At::Record(length as u32));
         }
         if let Some(i) = (at + length..end).find(|&i| !is_zero(block(i))) {
@@ -357,7 +361,7 @@ impl Scan<'_> {
                 count += 1;
             }
         }
-        if count != header.count {
+        if count != header.count && !planted(Bug::TornTaken) {
             let what = "not as many entries as the record says";
             return Err(self.rotten(Point::ScanCount, number, at, what));
         }

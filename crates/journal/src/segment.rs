@@ -4,7 +4,7 @@ use crate::block::{BLOCK, BlockHeader, KIND_SEGMENT, MAGIC, SegmentHeader, UNIT,
 use crate::disk::{Disk, Writing};
 use crate::error::Error;
 use crate::record::FORMAT;
-use pabal_fault::Point;
+use pabal_fault::{Bug, Point, planted};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
@@ -169,6 +169,9 @@ pub(crate) fn make(
         return Err(error);
     }
     disk.rename(&temporary, &path).map_err(Error::io(Point::MakeRename, &path))?;
+    if planted(Bug::NameNotSynced) {
+        return Ok(());
+    }
     disk.sync_folder(dir).map_err(Error::io(Point::MakeFolderSync, dir))
 }
 

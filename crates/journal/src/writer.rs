@@ -9,7 +9,7 @@ use crate::record::RecordHeader;
 use crate::scan::{By, Cut, Visit, scan};
 use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
 use crate::supply::{Maker, Supply};
-use pabal_fault::{Point, reached};
+use pabal_fault::{Bug, Point, planted, reached};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,7 +132,9 @@ impl Journal {
         if let Some(last) = &scanned.last {
             journal.settle(last)?;
         }
-        if let Some(cut) = &scanned.cut {
+        if let Some(cut) = &scanned.cut
+            && !planted(Bug::TornLeft)
+        {
             journal.cut(cut)?;
         }
         journal.durable.advance(journal.sequence, journal.next_block);
@@ -158,7 +160,9 @@ impl Journal {
                 (self.previous_block % self.layout.segment_blocks, "another than a moment ago");
             return Err(Error::rotten(Point::OpenLastChanged, path(), within, what));
         }
-        self.file.write(record.bytes(), offset).map_err(Error::io(Point::OpenLastWrite, path()))?;
+        if !planted(Bug::LastNotWritten) {
+            self.file.write(record.bytes(), offset).map_err(Error::io(Point::OpenLastWrite, path()))?;
+        }
         self.file.sync().map_err(Error::io(Point::OpenLastSync, path()))
     }
 
@@ -235,8 +239,16 @@ impl Journal {
         let hash = *blake3::hash(buffer.bytes()).as_bytes();
         let path = || segment::path(&self.dir, segment);
         let offset = self.layout.offset_of(start);
-        self.file.write(buffer.bytes(), offset).map_err(|e| Error::io(Point::AppendWrite, path())(e))?;
-        self.file.sync().map_err(|e| Error::io(Point::AppendSync, path())(e))?;
+        let written =
+            self.file.write(buffer.bytes(), offset).map_err(|e| Error::io(Point::AppendWrite, path())(e));
+        let synced = match written {
+            Ok(()) if planted(Bug::SyncSkipped) => Ok(()),
+            Ok(()) => self.file.sync().map_err(|e| Error::io(Point::AppendSync, path())(e)),
+            failed => failed,
+        };
+        if !planted(Bug::ErrorSwallowed) {
+            synced?;
+        }
         self.hash = hash;
         self.previous_block = start;
         self.sequence += 1;

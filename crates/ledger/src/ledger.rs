@@ -10,6 +10,7 @@ use crate::history::FarRoots;
 use crate::holds::{HOLD_MS_MAX, HOLDS_MAX, Hold, Holds, REVERSAL_DAYS, REVERSED_MAX, Reversal, Reversed};
 use crate::rules::{self, Class, Kind};
 use crate::undo::Undo;
+use pabal_fault::{Bug, planted};
 
 /// When, and under which rules, a command is decided.
 #[derive(Clone, Copy, Debug)]
@@ -224,7 +225,7 @@ impl Ledger {
         let amount = if c.amount == 0 { hold.remaining } else { c.amount };
         let way = Move { debit, credit, amount, kind: hold.kind, currency: hold.currency };
         if judge {
-            if hold.is_expired(m.time_ms) {
+            if hold.is_expired(m.time_ms) && !planted(Bug::ExpiredHoldPosted) {
                 return Err(Code::HoldExpired);
             }
             if amount < 0 {
@@ -238,7 +239,9 @@ impl Ledger {
         }
         let left = hold.remaining - amount;
         let released = if c.header.flags & flags::RELEASE != 0 { left } else { 0 };
-        self.reduce_hold(c.target, hold, debit, amount + released);
+        if !planted(Bug::HoldPostedTwice) {
+            self.reduce_hold(c.target, hold, debit, amount + released);
+        }
         self.book(way, position, outcome);
         outcome.remaining = left - released;
         outcome.evidence = hold.position;
@@ -291,6 +294,10 @@ impl Ledger {
             kind: Kind::Reversal as u16,
             currency: original.outcome.currency,
         };
+        let way = match planted(Bug::WrongSide) {
+            true => Move { debit: way.credit, credit: way.debit, ..way },
+            false => way,
+        };
         if judge {
             if original.outcome.booking_date.0.saturating_add(REVERSAL_DAYS) < m.date.0 {
                 return Err(Code::ReversalTooLate);
@@ -307,8 +314,8 @@ impl Ledger {
                 return Err(Code::StateFull);
             }
         }
-        let done =
-            Reversal { amount: self.reversed.amount(of) + amount, booked: original.outcome.booking_date };
+        let before = if planted(Bug::ReversedBeyond) { 0 } else { self.reversed.amount(of) };
+        let done = Reversal { amount: before + amount, booked: original.outcome.booking_date };
         let was = self.reversed.set(of, Some(done), &mut self.digest);
         self.remember(Undo::Reversed(of, was));
         self.book(way, position, outcome);
@@ -360,7 +367,8 @@ impl Ledger {
                 return Err(Code::DebitBlocked);
             }
         }
-        if account.overdraft != UNLIMITED && self.available(account, m) < way.amount {
+        let over = planted(Bug::LimitOffByOne) as i64;
+        if account.overdraft != UNLIMITED && self.available(account, m).saturating_add(over) < way.amount {
             return Err(Code::InsufficientFunds);
         }
         self.judge_overflow(way)
@@ -370,7 +378,7 @@ impl Ledger {
     fn judge_credit(&self, way: &Move) -> Result<(), Code> {
         let account = self.accounts.get(way.credit);
         if account.status.0 != 0 {
-            if account.status.has(Status::CLOSED) {
+            if account.status.has(Status::CLOSED) && !planted(Bug::ClosedCredited) {
                 return Err(Code::AccountClosed);
             }
             if account.status.has(Status::CREDIT_BLOCKED) {
@@ -493,7 +501,9 @@ impl Ledger {
     /// Changes an account. It must exist.
     pub fn change(&mut self, number: u64, change: impl FnOnce(&mut Account)) {
         let slot = self.accounts.find(number).expect("judged, or recorded by a judge");
-        self.touch(slot);
+        if !planted(Bug::DigestStale) {
+            self.touch(slot);
+        }
         change(self.accounts.get_mut(slot));
     }
 
@@ -535,6 +545,7 @@ impl Ledger {
                     *self.accounts.get_mut(slot) = *was;
                     self.far.set(slot, far);
                 }
+                Undo::Hold(..) if planted(Bug::BundleHalfDone) => {}
                 Undo::Hold(id, was) => {
                     self.holds.set(id, was, &mut self.digest);
                 }

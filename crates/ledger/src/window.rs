@@ -16,6 +16,7 @@ use crate::accounts::prefetch;
 use crate::digest::{Digest, Object};
 use crate::entry::Id;
 use crate::ids::{AHEAD_MS, WINDOW_MS};
+use pabal_fault::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Ids that the window holds unless the bank was founded with another number.
@@ -277,7 +278,7 @@ impl Window {
     #[inline]
     pub fn look_up(&self, id: Id, now_ms: u64) -> Seen {
         let time = id.time_ms();
-        if time > now_ms + AHEAD_MS {
+        if time > now_ms + AHEAD_MS * if planted(Bug::AheadTaken) { 2 } else { 1 } {
             return Seen::Ahead;
         }
         if let Some(bucket) = self.bucket(time >> BUCKET_BITS)
@@ -325,7 +326,8 @@ impl Window {
     /// The oldest bucket, when all of it is older than the window.
     fn outdated(&self, now_ms: u64) -> Option<u64> {
         let number = self.older.first_key_value().map_or(self.newest_number, |(&number, _)| number);
-        (number != NOWHERE && ((number + 1) << BUCKET_BITS) + WINDOW_MS < now_ms).then_some(number)
+        let kept_ms = if planted(Bug::IdForgotten) { WINDOW_MS / 2 } else { WINDOW_MS };
+        (number != NOWHERE && ((number + 1) << BUCKET_BITS) + kept_ms < now_ms).then_some(number)
     }
 
     /// The bucket to give up early and the class to give up there: the oldest of the class that is furthest over

@@ -513,7 +513,9 @@ impl DiskFile for SimFile {
             // Neither is shown as the system's cache would until the machine is started anew: so that processes too
             // come to see it.
             // What is there already cannot be lost.
-            Turn::Fault(Fault::Lost) if blocks.iter().enumerate().all(|(i, b)| file.block(first + i) == *b) => {
+            Turn::Fault(Fault::Lost)
+                if blocks.iter().enumerate().all(|(i, b)| file.block(first + i) == *b) =>
+            {
                 file.write(first, blocks.into_iter());
             }
             Turn::Fault(fault @ (Fault::Lost | Fault::Misdirected)) => {
