@@ -1,9 +1,9 @@
 //! The two lanes in which requests wait for the core.
 
 use pabal_fault::{Point, reached};
-use pabal_journal::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use pabal_journal::sync::{Condvar, Mutex, MutexGuard, Patience, PoisonError};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Requests waiting in the online lane at most.
 pub const ONLINE_MAX: usize = 65_536;
@@ -80,7 +80,7 @@ impl<T> Queue<T> {
     /// Waits for work: online requests together up to these many commands and bytes, else one bulk request.
     pub fn next(&self, idle: Duration, commands_max: usize, bytes_max: usize) -> Next<T> {
         let mut lanes = self.lock();
-        let until = Instant::now() + idle;
+        let mut patience = Patience::of(idle);
         loop {
             if let Some(first) = lanes.online.pop_front() {
                 let (mut commands, mut bytes) = (first.commands, first.weight);
@@ -102,11 +102,10 @@ impl<T> Queue<T> {
             if lanes.stopping {
                 return Next::Stop;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if patience.is_out() {
                 return Next::Idle;
             }
-            lanes = self.arrived.wait_timeout(lanes, left).unwrap_or_else(PoisonError::into_inner).0;
+            lanes = patience.wait(&self.arrived, &self.lanes, lanes);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The acknowledged point: how far the journal is durable.
 
-use crate::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use crate::sync::{Condvar, Mutex, Patience, PoisonError};
+use std::time::Duration;
 
 #[derive(Clone, Copy, Default)]
 struct Point {
@@ -56,14 +56,10 @@ impl Durable {
 
     /// Waits at most so long until this record is durable; says whether it is.
     pub fn wait_sequence(&self, sequence: u64, wait: Duration) -> bool {
-        let until = Instant::now() + wait;
+        let mut patience = Patience::of(wait);
         let mut point = self.point.lock().unwrap_or_else(PoisonError::into_inner);
-        while point.sequence < sequence && !point.stopped {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            point = self.moved.wait_timeout(point, left).unwrap_or_else(PoisonError::into_inner).0;
+        while point.sequence < sequence && !point.stopped && !patience.is_out() {
+            point = patience.wait(&self.moved, &self.point, point);
         }
         point.sequence >= sequence
     }

@@ -25,6 +25,8 @@ mod buffer;
 pub mod disk;
 mod durable;
 mod error;
+#[cfg(feature = "shuttle")]
+pub mod parts;
 mod reader;
 mod record;
 mod scan;

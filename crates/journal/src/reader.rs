@@ -6,11 +6,12 @@ use crate::error::Error;
 use crate::record::{FIRST_UNIT, Record, RecordHeader};
 use crate::scan::{By, Scanned, Visit, scan};
 use crate::segment::{self, Layout};
+use crate::sync::{Mutex, PoisonError};
 use pabal_fault::Point;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use zerocopy::FromBytes;
 
 /// Segment files kept open at most; beyond it the oldest is closed.

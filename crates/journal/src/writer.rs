@@ -9,10 +9,11 @@ use crate::record::RecordHeader;
 use crate::scan::{By, Cut, Visit, scan};
 use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
 use crate::supply::{Maker, Supply};
+use crate::sync::Patience;
 use pabal_fault::{Bug, Point, planted, reached};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// How long an opening waits for the lock: much longer than a reader has it, which is microseconds.
@@ -294,15 +295,15 @@ impl Drop for Journal {
 
 /// Takes the lock of a writer. Readers only try it, for a moment; another writer keeps it.
 fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, Error> {
-    let until = Instant::now() + LOCK_PATIENCE;
+    let mut patience = Patience::of(LOCK_PATIENCE);
     loop {
         if let Some(lock) = disk.lock(dir, false).map_err(Error::io(Point::OpenLock, dir))? {
             return Ok(lock);
         }
-        if Instant::now() >= until {
+        if patience.is_out() {
             reached(Point::OpenLocked);
             return Err(Error::Locked(dir.to_path_buf()));
         }
-        std::thread::sleep(Duration::from_millis(1));
+        patience.sleep(Duration::from_millis(1));
     }
 }
