@@ -7,6 +7,7 @@ mod crash;
 mod deny;
 mod licence;
 mod need;
+mod schedules;
 mod sum;
 mod test;
 
@@ -39,6 +40,15 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Try many schedules of what threads share in journal and engine
+    Schedules {
+        /// How many, of each test and each of the two kinds
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+        schedules: u64,
+        /// Tries the same ones as before; others each time without it
+        #[arg(long)]
+        seed: Option<u64>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,6 +56,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(root()),
         Task::Deny => deny::run(root()),
         Task::Crash { cycles, json } => crash::run(cycles, json),
+        Task::Schedules { schedules, seed } => schedules::run(schedules, seed),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::sum::{Sum, Tally};
-use crate::{cargo, crash, deny, need};
+use crate::{cargo, crash, deny, need, schedules};
 
 /// Cycles of the crash drill's short form; `cargo xtask crash --cycles 1000` is the full one.
 const CRASH_CYCLES: u64 = 50;
@@ -28,7 +28,8 @@ pub fn run(root: &Path) -> Result<bool> {
     let steps = [
         step("fmt", || one(&["fmt", "--all", "--check"])),
         step("clippy", || one(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-        step("tests", || all(&["test", "--workspace", "--no-fail-fast"])),
+        step("tests", || all(&["test", "--workspace", "--no-fail-fast"], &[])),
+        step("schedules", schedules::short),
         step("deny", || deny::run(root).map(Tally::one)),
         step("crash", || crash::run(CRASH_CYCLES, false).map(Tally::one)),
     ];
@@ -36,7 +37,7 @@ pub fn run(root: &Path) -> Result<bool> {
     println!();
     let mut total = Tally::default();
     for (name, tally) in steps {
-        println!("{name:8}{tally}");
+        println!("{name:10}{tally}");
         total += tally;
     }
     println!("{} passed, {} failed", total.passed, total.failed);
@@ -59,10 +60,16 @@ fn one(arguments: &[&str]) -> Result<Tally> {
     Ok(Tally::one(status.success()))
 }
 
-/// `cargo test`, its results summed from its standard output, which is passed on line by line.
-fn all(arguments: &[&str]) -> Result<Tally> {
+/// `cargo test` with these settings in its environment, its results summed from its standard output, which is passed
+/// on line by line.
+pub fn all(arguments: &[&str], settings: &[(&str, String)]) -> Result<Tally> {
     announce(arguments);
-    let mut child = cargo().args(arguments).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut child = cargo()
+        .args(arguments)
+        .envs(settings.iter().map(|(k, v)| (k, v)))
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
     let Some(output) = child.stdout.take() else { bail!("cargo has no standard output") };
     let passed_on = pass_on(BufReader::new(output), &mut io::stdout());
     // The pipe is closed by now, so that a cargo still writing to it cannot wait for ever.

@@ -8,6 +8,9 @@ use pabal_engine::{Error, Lane};
 use pabal_journal::sync::spawn;
 use shuttle::rand::{Rng, thread_rng};
 
+/// Steps of others at most before the operator makes room: clients are refused meanwhile, or are not.
+const REFUSED: u32 = 300;
+
 #[test]
 fn after_a_fault_everybody_hears_what_is_durable_or_unknown() {
     trying::every(|| {
@@ -96,7 +99,13 @@ fn what_a_full_disk_refused_can_be_sent_again_when_there_is_room() {
             })
             .collect();
         let mends = disk.clone();
-        spawn("operator", move || mends.mend()).join().expect("no panic");
+        let operator = spawn("operator", move || {
+            for _ in 0..thread_rng().gen_range(0..REFUSED) {
+                shuttle::thread::yield_now();
+            }
+            mends.mend();
+        });
+        operator.join().expect("no panic");
         for client in clients {
             assert!(matches!(client.join().expect("no panic"), Heard::Done(_)));
         }

@@ -212,16 +212,20 @@ fn no_lane_holds_more_than_its_bound() {
             }
         }
         let let_in: usize = senders.into_iter().map(|thread| thread.join().expect("no panic")).sum();
-        assert!(queue.waiting() <= 1 + BULK_MAX);
-        queue.stop();
-        loop {
-            match queue.next(IDLE, 100, usize::MAX) {
+        while queue.waiting() > 0 {
+            match queue.next(Duration::ZERO, 100, usize::MAX) {
                 Next::Online(weights) => taken += weights.len(),
                 Next::Bulk(_) => taken += 1,
-                Next::Idle => panic!("it was to stop"),
-                Next::Stop => break,
+                Next::Idle | Next::Stop => panic!("it waits"),
             }
         }
         assert_eq!(taken, let_in, "all that was let in is taken");
+        // All that may wait may wait now, and no byte more.
+        let waiting = |weight| Waiting { item: weight, weight, commands: 1 };
+        assert!(queue.push(false, waiting(ONLINE_BYTES_MAX)).is_ok(), "there is room again");
+        assert!(queue.push(false, waiting(1)).is_err());
+        queue.stop();
+        assert!(matches!(queue.next(IDLE, 100, usize::MAX), Next::Online(weights) if weights.len() == 1));
+        assert!(matches!(queue.next(IDLE, 100, usize::MAX), Next::Stop));
     });
 }

@@ -53,6 +53,12 @@ fn whoever_waits_hears_of_the_record_or_of_the_stop() {
             }
         });
         let its = done.clone();
+        let last = spawn("waits for the last block", move || {
+            // Told of each record, and it is not the one.
+            its.durable.wait_for(RECORDS * BLOCKS + 1);
+            assert!(its.records() == RECORDS, "the last record was not durable");
+        });
+        let its = done.clone();
         let records = spawn("waits for records", move || {
             let mut record = 1;
             while record <= RECORDS {
@@ -72,7 +78,7 @@ fn whoever_waits_hears_of_the_record_or_of_the_stop() {
             assert!(block <= next && next <= done.records() * BLOCKS + 1);
             (before, block) = (now, next);
         }
-        for thread in [writer, blocks, records] {
+        for thread in [writer, blocks, last, records] {
             thread.join().expect("no panic");
         }
         assert_eq!(done.durable.sequence(), RECORDS);

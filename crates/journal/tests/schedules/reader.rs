@@ -61,6 +61,7 @@ pub fn scan(reader: &Reader) -> u64 {
         })
         .expect("nothing is rotten");
     assert_eq!(scanned.records, seen);
+    assert!(scanned.cut.is_none(), "no writer was stopped in the middle of a record");
     seen
 }
 

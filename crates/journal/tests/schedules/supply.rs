@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Segments that the writer writes in.
 const WRITTEN: u64 = 4;
+/// Steps of others at most before the operator makes room: the core is refused meanwhile, or is not.
+const REFUSED: u32 = 30;
 
 /// The disk on which segments are made.
 #[derive(Default)]
@@ -137,7 +139,12 @@ fn a_full_disk_is_told_to_the_core_and_tried_again() {
             }
         });
         let its = site.clone();
-        let operator = spawn("operator", move || its.full.store(false, Ordering::SeqCst));
+        let operator = spawn("operator", move || {
+            for _ in 0..thread_rng().gen_range(0..REFUSED) {
+                shuttle::thread::yield_now();
+            }
+            its.full.store(false, Ordering::SeqCst);
+        });
         operator.join().expect("no panic");
         core.join().expect("no panic");
         drop(supplied);

@@ -16,7 +16,7 @@ const SEED: &str = "PABAL_SCHEDULES_SEED";
 /// One schedule, as shuttle printed it.
 const SCHEDULE: &str = "PABAL_SCHEDULE";
 
-const SCHEDULES_USUAL: usize = 500;
+const SCHEDULES_USUAL: usize = 1000;
 /// Changes of priority in a schedule of the second kind, and one more.
 const DEPTH: usize = 4;
 /// Steps of a schedule at most: beyond it threads only spin.
