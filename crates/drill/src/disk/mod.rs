@@ -71,6 +71,8 @@ struct World {
     accesses: u64,
     /// The fault that comes at this access.
     armed: Option<(u64, Fault)>,
+    /// The only kind of access at which it comes.
+    only: Option<Access>,
     /// What came of the last fault that was armed.
     struck: Option<(Access, Fault)>,
     /// What is wrong on the disk now, and was not done by whoever uses it.
@@ -105,6 +107,7 @@ impl SimDisk {
             maps: BTreeMap::new(),
             accesses: 0,
             armed: None,
+            only: None,
             struck: None,
             damage: Vec::new(),
             misled: false,
@@ -155,6 +158,15 @@ impl SimDisk {
     pub fn arm(&self, after: u64, fault: Fault) {
         let mut world = self.lock();
         world.armed = Some((world.accesses + after, fault));
+        world.only = None;
+        world.struck = None;
+    }
+
+    /// Lets the next access of this kind have this fault.
+    pub fn arm_next(&self, access: Access, fault: Fault) {
+        let mut world = self.lock();
+        world.armed = Some((world.accesses, fault));
+        world.only = Some(access);
         world.struck = None;
     }
 
@@ -284,7 +296,8 @@ impl World {
             return Turn::Goes;
         }
         let takes_space = matches!(access, Access::Create | Access::Reserve | Access::Map);
-        if fault == Fault::Full && !takes_space
+        if self.only.is_some_and(|only| only != access)
+            || fault == Fault::Full && !takes_space
             || matches!(fault, Fault::Lost | Fault::Misdirected) && access != Access::Write
         {
             return Turn::Goes; // it waits for one that it can have

@@ -55,7 +55,7 @@ impl Clients {
         }
         let random = &mut self.maker.random;
         let bulk = random.one_in(8);
-        let n = random.of(&[1, 1, 1, 2, 3, 4]);
+        let n = random.of(&[1, 1, 1, 2, 3, 4, 25]);
         let mut commands: Vec<Sent> = Vec::new();
         let mut malformed = false;
         if !poison && self.maker.random.one_in(20) {
@@ -90,6 +90,12 @@ impl Clients {
             header.deadline_ms = model.now_ms.saturating_add_signed(beside).max(1);
         }
         Attempt { header, commands, malformed, unknown: false }
+    }
+
+    /// Many commands in one request, whose record is long.
+    pub fn many(&mut self, model: &Model, n: usize) -> Attempt {
+        let commands = (0..n).map(|_| self.maker.money(model)).collect();
+        Attempt { header: RequestHeader::new(Lane::Online, 1), commands, malformed: false, unknown: false }
     }
 
     fn bulk(&mut self, model: &Model) -> RequestHeader {

@@ -8,7 +8,7 @@ use super::random::Random;
 use super::statement;
 use super::tap::{Bench, Judged, Poisoned};
 use crate::disk::image::{BLOCK, Image, Loss, block, bytes};
-use crate::disk::{Fault, Killed, SimDisk};
+use crate::disk::{Access, Fault, Killed, SimDisk};
 use crate::model::compare;
 use crate::sent::Sent;
 use pabal_bank::command;
@@ -341,9 +341,9 @@ impl World {
     // ── dangers ──────────────────────────────────────────────────────────────────────────────────
 
     fn danger(&mut self) {
-        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2]);
+        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3]);
         self.disk.note(&[100 + what as u8]);
-        const DANGERS: [&str; 8] = [
+        const DANGERS: [&str; 9] = [
             "killed",
             "power lost",
             "stopped",
@@ -352,6 +352,7 @@ impl World {
             "rot",
             "disk full",
             "room",
+            "torn",
         ];
         self.disk.say(|| format!("  danger: {}", DANGERS[what]));
         match what {
@@ -375,14 +376,33 @@ impl World {
                 self.disk.set_free(Some(free));
                 self.bench.judge().full = true;
             }
-            _ => self.disk.set_free(None),
+            7 => self.disk.set_free(None),
+            _ => self.tear(),
         }
+    }
+
+    /// The process dies, or the disk fails it, in the write of a long record.
+    fn tear(&mut self) {
+        let fault = self.random.of(&[Fault::Fails, Fault::Dies]);
+        let many = self.random.between(25, 60) as usize;
+        let attempt = self.clients.many(&self.bench.judge().model, many);
+        self.send(attempt);
+        self.guarded(|world| world.engine_mut().execute());
+        self.disk.disarm();
+        self.disk.arm_next(Access::Write, fault);
+        self.failed = true;
+        self.guarded(|world| world.engine_mut().write());
     }
 
     fn arm(&mut self, fault: Fault, within: u64) {
         self.disk.disarm();
         let after = self.random.below(within);
-        self.disk.arm(after, fault);
+        // What tears a record comes in its write, or before its sync.
+        match self.random.below(4) {
+            0 if fault != Fault::Full => self.disk.arm_next(Access::Write, fault),
+            1 if fault != Fault::Full => self.disk.arm_next(Access::Sync, fault),
+            _ => self.disk.arm(after, fault),
+        }
         self.failed = true;
         if fault == Fault::Full {
             self.bench.judge().full = true;
