@@ -5,6 +5,8 @@
 
 mod crash;
 mod deny;
+mod drill;
+mod faults;
 mod licence;
 mod need;
 mod sum;
@@ -39,6 +41,15 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Let each system call on a bank's files fail, one at a time; look for all that it had acknowledged
+    Faults {
+        /// How many of the first times of each call
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+        calls: u64,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,6 +57,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(root()),
         Task::Deny => deny::run(root()),
         Task::Crash { cycles, json } => crash::run(cycles, json),
+        Task::Faults { calls, json } => faults::run(calls, json),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

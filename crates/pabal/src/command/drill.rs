@@ -11,7 +11,9 @@ use pabal_bank::command;
 use pabal_bank::ledger::entry::COMMAND_BYTES;
 use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Op};
 use pabal_core::BankMachine;
-use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
+use pabal_engine::{
+    Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource, Unknown,
+};
 use pabal_journal::JournalConfig;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -28,15 +30,50 @@ const AGAIN: usize = 5_000;
 /// Each answered command: its id, its position, its code.
 const ACK_BYTES: usize = 32;
 
-/// Sends until killed, or until so many requests were answered.
-pub fn load(data: &Path, sent: &Path, acked: &Path, requests: u64) -> anyhow::Result<()> {
-    std::fs::create_dir_all(data)?;
+/// How `load` sends.
+pub struct Load {
+    /// Ends after so many requests were answered.
+    pub requests: u64,
+    /// Blocks of a segment: with few, segments are made often.
+    pub segment_blocks: u32,
+}
+
+/// Sends until killed, or until so many requests were answered; says how many commands were, and how many of them
+/// were refused for now. An error is the one that ended the core.
+pub fn load(data: &Path, sent: &Path, acked: &Path, load: Load) -> anyhow::Result<Value> {
+    std::fs::create_dir_all(data).with_context(|| data.display().to_string())?;
+    let engine = start(data, load.segment_blocks)?;
+    let heard = talk(&engine, sent, acked, load.requests);
+    // Why the core ended is known to the core alone: whoever waited for an answer heard only that it is unknown.
+    match heard {
+        Err(error) if error.is::<Unknown>() => {
+            engine.stop()?;
+            Err(error)
+        }
+        heard => {
+            let (answered, refused) = heard?;
+            engine.stop()?;
+            Ok(json!({ "answered": answered, "refused": refused }))
+        }
+    }
+}
+
+fn start(data: &Path, segment_blocks: u32) -> anyhow::Result<Engine<BankMachine>> {
     let config = EngineConfig {
-        journal: JournalConfig { segment_blocks: 1024, ..JournalConfig::default() },
+        journal: JournalConfig { segment_blocks, ..JournalConfig::default() },
         journal_id: ids::random(),
         time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms: None },
     };
-    let (engine, _) = Engine::start(data, BankMachine::default(), config, &mut |_| {})?;
+    Ok(Engine::start(data, BankMachine::default(), config, &mut |_| {})?.0)
+}
+
+/// Sends until so many requests were answered. Counts commands: answered, and refused for now.
+fn talk(
+    engine: &Engine<BankMachine>,
+    sent: &Path,
+    acked: &Path,
+    requests: u64,
+) -> anyhow::Result<(u64, u64)> {
     let append = |path: &Path| OpenOptions::new().create(true).append(true).read(true).open(path);
     let (mut sent, mut acked) = (append(sent)?, append(acked)?);
     let mut last = commands(&mut sent)?;
@@ -44,7 +81,7 @@ pub fn load(data: &Path, sent: &Path, acked: &Path, requests: u64) -> anyhow::Re
     let mut waiting = VecDeque::new();
     // What was sent before, in small pieces: each must be answered as it was, or done now.
     for piece in again.chunks(500) {
-        waiting.push_back(submit(&engine, piece));
+        waiting.push_back(submit(engine, piece));
     }
     if last.is_empty() && again.is_empty() {
         let mut first = vec![command::found(ids::fresh(), 1 << 20, ids::random(), 2, ids::today())];
@@ -52,17 +89,17 @@ pub fn load(data: &Path, sent: &Path, acked: &Path, requests: u64) -> anyhow::Re
             command::open(ids::fresh(), FIRST + n, Class::CustomerDeposit, WON, n + 1, 1_000_000_000)
         }));
         sent.write_all(first.as_slice().as_bytes())?;
-        waiting.push_back(submit(&engine, &first));
+        waiting.push_back(submit(engine, &first));
     }
-    let mut answered = 0;
-    while answered < requests {
+    let (mut answered, mut refused) = (0, 0);
+    for _ in 0..requests {
         while waiting.len() < 4 {
             let random = ids::random();
             let n = 1 + if random & 7 == 0 { random >> 8 & 511 } else { random >> 8 & 15 };
             let made: Vec<Command> = (0..n).map(|_| transfer()).collect();
             // Kept before it is sent.
             sent.write_all(made.as_slice().as_bytes())?;
-            waiting.push_back(submit(&engine, &made));
+            waiting.push_back(submit(engine, &made));
         }
         let (made, ticket) = waiting.pop_front().context("four are waiting")?;
         let mut heard = Vec::with_capacity(made.len() * ACK_BYTES);
@@ -70,12 +107,12 @@ pub fn load(data: &Path, sent: &Path, acked: &Path, requests: u64) -> anyhow::Re
             heard.extend_from_slice(command.id.as_bytes());
             heard.extend_from_slice(&reply.position.to_le_bytes());
             heard.extend_from_slice(&(reply.code as u64).to_le_bytes());
+            refused += u64::from(!reply.code.uses_id());
+            answered += 1;
         }
         acked.write_all(&heard)?;
-        answered += 1;
     }
-    engine.stop()?;
-    Ok(())
+    Ok((answered, refused))
 }
 
 fn transfer() -> Command {
