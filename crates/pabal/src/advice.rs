@@ -8,7 +8,7 @@ use std::io::{Error, ErrorKind};
 
 /// What to do about this error, where the disk is its cause.
 pub fn of(error: &anyhow::Error) -> Option<&'static str> {
-    let failed = error.chain().find_map(|cause| cause.downcast_ref::<Error>())?;
+    let failed = error.chain().find_map(within)?;
     match failed.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
             "The disk has no room left. Make room, then start the bank again: whatever it had answered is in its \
@@ -28,6 +28,18 @@ pub fn of(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
+/// The system's word in this error. What a replay met has it inside, where a chain of causes does not lead.
+fn within<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Error> {
+    if let Some(pabal_engine::Error::Journal(error)) = error.downcast_ref() {
+        return within(error);
+    }
+    match error.downcast_ref() {
+        Some(pabal_journal::Error::Visitor(inside)) => within(&**inside),
+        Some(pabal_journal::Error::Io { source, .. }) => Some(source),
+        _ => error.downcast_ref(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,7 +48,14 @@ mod tests {
     fn advice(errno: Errno) -> Option<&'static str> {
         let source = Error::from_raw_os_error(errno.raw_os_error());
         let journal = pabal_journal::Error::Io { path: "a segment".into(), source };
-        of(&Err::<(), _>(pabal_engine::Error::Journal(journal)).context("on the way").unwrap_err())
+        let replay = pabal_journal::Error::Visitor(Box::new(journal));
+        let within = of(&pabal_engine::Error::Journal(replay).into());
+        let source = Error::from_raw_os_error(errno.raw_os_error());
+        let journal = pabal_journal::Error::Io { path: "a segment".into(), source };
+        let plain =
+            of(&Err::<(), _>(pabal_engine::Error::Journal(journal)).context("on the way").unwrap_err());
+        assert_eq!(within, plain, "a replay that meets it says the same");
+        plain
     }
 
     #[test]

@@ -90,11 +90,20 @@ pub fn is_wrong(error: &anyhow::Error) -> bool {
         _ => error.downcast_ref::<Error>(),
     };
     match journal {
-        Some(Error::Rotten { .. } | Error::Folder { .. }) => true,
-        Some(Error::Visitor(error)) => {
-            !matches!(error.downcast_ref(), Some(ReplayError::RulesUnknown { .. }))
-        }
-        _ => error.is::<Unbalanced>(),
+        Some(error) => condemns(error),
+        None => error.is::<Unbalanced>(),
+    }
+}
+
+/// Whether this says that the journal is wrong, and not only that it could not be read now.
+fn condemns(error: &Error) -> bool {
+    match error {
+        Error::Rotten { .. } | Error::Folder { .. } => true,
+        Error::Visitor(error) => match error.downcast_ref() {
+            Some(error) => condemns(error),
+            None => !matches!(error.downcast_ref(), Some(ReplayError::RulesUnknown { .. })),
+        },
+        _ => false,
     }
 }
 
