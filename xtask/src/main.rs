@@ -7,6 +7,7 @@ mod crash;
 mod deny;
 mod drill;
 mod faults;
+mod full;
 mod licence;
 mod need;
 mod sum;
@@ -50,6 +51,12 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Fill the disk under a running bank, on a small file system of its own, and make room again
+    Full {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
         Task::Deny => deny::run(root()),
         Task::Crash { cycles, json } => crash::run(cycles, json),
         Task::Faults { calls, json } => faults::run(calls, json),
+        Task::Full { json } => full::run(json).map(|passed| passed.unwrap_or(true)),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

@@ -106,6 +106,18 @@ enum Drill {
         #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(32..))]
         segment_blocks: u32,
     },
+    /// Fill the disk under a running bank, make room again, and say what it did; for a small file system.
+    Full {
+        #[arg(long)]
+        data: PathBuf,
+        /// The file that takes all the room there is, on the same file system.
+        #[arg(long)]
+        filler: PathBuf,
+        #[arg(long)]
+        sent: PathBuf,
+        #[arg(long)]
+        acked: PathBuf,
+    },
     /// Count what came of them.
     Check {
         #[arg(long)]
@@ -212,6 +224,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Drill(Drill::Load { data, sent, acked, requests, segment_blocks })) => {
             let load = command::drill::Load { requests, segment_blocks };
             let report = command::drill::load(&data, &sent, &acked, load)?;
+            show::report(&report, true, show::fields)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Drill(Drill::Full { data, filler, sent, acked })) => {
+            let report = command::full::run(&data, &filler, &sent, &acked)?;
             show::report(&report, true, show::fields)?;
             Ok(ExitCode::SUCCESS)
         }
