@@ -153,7 +153,11 @@ impl Drill<'_> {
             let payer = (command.debit == FIRST).then_some(reply.debit_balance);
             payer.or((command.credit == FIRST).then_some(reply.credit_balance))
         });
-        ensure!(Some(account.balance) == balance, "the account stands at {}, last heard {balance:?}", account.balance);
+        ensure!(
+            Some(account.balance) == balance,
+            "the account stands at {}, last heard {balance:?}",
+            account.balance
+        );
         let account = FIRST.to_string();
         for words in [vec!["verify"], vec!["statement", &account], vec!["balance", &account]] {
             let output = std::process::Command::new(std::env::current_exe()?)
