@@ -23,13 +23,15 @@ use crate::drill::{self, Bank, COUNTS};
 /// Blocks of a segment: so few that a run of [`REQUESTS`] fills several.
 const SEGMENT_BLOCKS: &str = "32";
 /// Requests of a run in which something fails.
-const REQUESTS: &str = "40";
+const REQUESTS: &str = "24";
 /// Requests of the run after it: more than what it sends again, so that it also sends something new.
-const REQUESTS_AFTER: &str = "12";
+const REQUESTS_AFTER: &str = "20";
 /// Runs at once.
 const AT_ONCE: usize = 2;
 /// Seconds in which a run must have ended, or it hangs: a hundred times what it takes.
 const SECONDS_MAX: &str = "20";
+/// Tries to tear a record; one in a few fails.
+const TEARS_MAX: usize = 30;
 /// Segments beyond those that a run finds which it may make.
 const SEGMENTS_MADE_MAX: u64 = 40;
 
@@ -59,27 +61,24 @@ impl Fault {
     }
 }
 
-/// Calls that take nothing and change nothing: what else a bank does with its files is tried. A call that is new to
-/// a bank is so tried without being named here.
-const READING: &[&str] = &[
+/// Calls that a bank's life does not hang on. All others that it makes on its files are tried, reads too: a call that
+/// is new to a bank is so tried without being named here.
+const LEFT_ALONE: &[&str] = &[
     "access",
     "close",
     "faccessat2",
     "fcntl",
     "fstat",
-    "getdents64",
     "ioctl",
     "lseek",
     "madvise",
     "munmap",
     "newfstatat",
-    "pread64",
-    "read",
     "readlink",
     "statx",
 ];
 /// Calls whose manual knows no signal that comes between, so that no program calls them again.
-const NEVER_BROKEN_OFF: &[&str] = &["mkdir", "mmap", "rename", "unlink"];
+const NEVER_BROKEN_OFF: &[&str] = &["getdents64", "mkdir", "mmap", "rename", "unlink"];
 
 /// The kinds of files, for each of which strace counts anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,18 +126,18 @@ enum State {
     New,
     /// It has records, and was stopped in order.
     Grown,
-    /// It has records, and ended on a failed sync: its last record is unconfirmed and its ring is left.
-    Left,
+    /// Its last record is torn: the first block of it did not reach the disk when the bank ended.
+    Torn,
 }
 
 impl State {
-    const ALL: [State; 3] = [State::New, State::Grown, State::Left];
+    const ALL: [State; 3] = [State::New, State::Grown, State::Torn];
 
     fn name(self) -> &'static str {
         match self {
             State::New => "new",
             State::Grown => "grown",
-            State::Left => "left",
+            State::Torn => "torn",
         }
     }
 }
@@ -289,16 +288,39 @@ fn prepare(state: State, root: &Path, pabal: &Path) -> anyhow::Result<Before> {
             let output = load(&bank, timeout(&bank), REQUESTS)?;
             ensure!(output.status.success(), "a run without a fault failed: {}", said(&output));
         }
-        State::Left => {
-            let late = 6;
-            let files = [Files::There, Files::Made].map(|files| files.paths(&bank.data, 1)).concat();
-            let inject = format!("fdatasync:error=EIO:when={late}");
-            let (output, _) = traced(&bank, &files, "fdatasync", Some(&inject))?;
-            ensure!(output.status.code() == Some(2), "it was to end on a failed sync: {}", said(&output));
-        }
+        State::Torn => tear(&bank)?,
     }
     let there = std::fs::read_dir(bank.data.join("journal")).map_or(1, |entries| entries.count() as u64);
     Ok(Before { state, folder, there })
+}
+
+/// Lets a bank end with a torn record. The third write of each thread says that it wrote a block and did not, and the
+/// third sync fails: for the thread that writes records that is its third record, which need only be longer than a
+/// block. A segment is made in two writes, so that the third begins to fill the next one with zeros, which is zero there
+/// anyway.
+fn tear(bank: &Bank) -> anyhow::Result<()> {
+    let files = [Files::There, Files::Made].map(|files| files.paths(&bank.data, 1)).concat();
+    for _ in 0..TEARS_MAX {
+        if bank.data.exists() {
+            std::fs::remove_dir_all(&bank.data)?;
+        }
+        for file in [&bank.sent, &bank.acked] {
+            std::fs::write(file, "")?;
+        }
+        let injected = ["pwrite64:retval=4096:when=3", "fdatasync:error=EIO:when=3"];
+        let (output, trace) = traced(bank, &files, "pwrite64,fdatasync", &injected)?;
+        ensure!(output.status.code() == Some(2), "it was to end on a failed sync: {}", said(&output));
+        let Some(failed) = trace.lines().find(|line| line.contains("fdatasync") && line.contains("INJECTED"))
+        else {
+            bail!("no sync failed: {}", said(&output));
+        };
+        let its =
+            |line: &&str| begun(line).is_some_and(|(thread, _)| begun(failed).is_some_and(|f| f.0 == thread));
+        if trace.lines().filter(its).filter(|line| line.contains("pwrite64(")).count() > 3 {
+            return Ok(());
+        }
+    }
+    bail!("no record was torn: {TEARS_MAX} times the third one was a single block")
 }
 
 /// The calls that a run without a fault makes on these files, and how often one thread makes each.
@@ -306,12 +328,12 @@ fn survey(before: &Before, files: Files, root: &Path, pabal: &Path) -> anyhow::R
     let folder = tempfile::tempdir_in(root)?;
     copy(&before.folder, folder.path())?;
     let bank = Bank::within(folder.path(), pabal);
-    let (output, trace) = traced(&bank, &files.paths(&bank.data, before.there), "%file,%desc", None)?;
+    let (output, trace) = traced(&bank, &files.paths(&bank.data, before.there), "%file,%desc", &[])?;
     ensure!(output.status.success(), "a run without a fault failed: {}", said(&output));
     let mut times: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for line in trace.lines() {
         if let Some((thread, call)) = begun(line)
-            && !READING.contains(&call)
+            && !LEFT_ALONE.contains(&call)
         {
             *times.entry((thread, call)).or_default() += 1;
         }
@@ -398,7 +420,7 @@ impl Case<'_> {
     fn hold(&self, bank: &Bank, sum: &mut Sum) -> anyhow::Result<()> {
         let inject = format!("{}:{}:when={}", self.call, self.fault.words(), self.time);
         let files = self.files.paths(&bank.data, self.before.there);
-        let (output, trace) = traced(bank, &files, &self.call, Some(&inject))?;
+        let (output, trace) = traced(bank, &files, &self.call, &[&inject])?;
         let injections = trace.matches("(INJECTED)").count() + trace.matches("(DELAYED)").count();
         sum.injections += injections as u64;
         let ended = self.ended(&output, injections > 0, sum);
@@ -414,12 +436,19 @@ impl Case<'_> {
         Ok(())
     }
 
+    /// Whether the call makes a record durable: after it failed nobody knows whether the record is, so that
+    /// whatever else is answered may be taken back.
+    fn must_stop(&self) -> bool {
+        matches!(self.fault, Fault::Error | Fault::Full) && self.call == "fdatasync"
+    }
+
     /// How the run ended, and whether it may have ended so.
     fn ended(&self, output: &Output, failed: bool, sum: &mut Sum) -> anyhow::Result<()> {
         let text = String::from_utf8_lossy(&output.stderr);
         ensure!(!text.contains("panicked"), "it panicked: {}", said(output));
         let unnoticed = !failed || matches!(self.fault, Fault::Signal | Fault::Late);
         match output.status.code() {
+            Some(0) if failed && self.must_stop() => bail!("it went on after a record was not durable"),
             Some(0) => {
                 let report: Value = serde_json::from_slice(&output.stdout).context("its report")?;
                 sum.went_on += 1;
@@ -463,7 +492,7 @@ fn traced(
     bank: &Bank,
     files: &[PathBuf],
     calls: &str,
-    inject: Option<&str>,
+    injected: &[&str],
 ) -> anyhow::Result<(Output, String)> {
     let trace = bank.data.with_file_name("trace");
     let mut strace = Command::new("strace");
@@ -472,7 +501,7 @@ fn traced(
         strace.arg("--trace-path").arg(file);
     }
     strace.arg(format!("--trace={calls}"));
-    if let Some(inject) = inject {
+    for inject in injected {
         strace.arg(format!("--inject={inject}"));
     }
     strace.args(["timeout", "--signal=KILL", SECONDS_MAX]).arg(&bank.pabal);
