@@ -538,3 +538,33 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_counted_where_it_begins() {
+        assert_eq!(begun("31 fsync(4) = -1 EIO (INJECTED)"), Some(("31", "fsync")));
+        assert_eq!(begun("7   pwrite64(5, \"a(b\", 4096, 0 <unfinished ...>"), Some(("7", "pwrite64")));
+        assert_eq!(begun("31 <... fsync resumed>) = 0"), None);
+        assert_eq!(begun("31 +++ exited with 0 +++"), None);
+        assert_eq!(begun(""), None);
+    }
+
+    /// A segment that belongs to two kinds would be counted for both, one that belongs to none would never fail.
+    #[test]
+    fn each_file_is_of_one_kind() {
+        let data = Path::new("/bank/data");
+        let all: Vec<PathBuf> = Files::ALL.into_iter().flat_map(|files| files.paths(data, 2)).collect();
+        for wanted in ["/bank", "/bank/data", "/bank/data/journal", "/bank/data/ring"] {
+            assert_eq!(all.iter().filter(|path| **path == Path::new(wanted)).count(), 1, "{wanted}");
+        }
+        for segment in 0..2 + SEGMENTS_MADE_MAX {
+            for end in ["seg", "tmp"] {
+                let path = data.join(format!("journal/{segment:012}.{end}"));
+                assert_eq!(all.iter().filter(|other| **other == path).count(), 1, "{}", path.display());
+            }
+        }
+    }
+}

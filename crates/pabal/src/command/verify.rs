@@ -292,6 +292,18 @@ mod tests {
     use pabal_journal::JournalConfig;
     use zerocopy::IntoBytes;
 
+    /// A disk that fails while records are decided again says nothing of what stands on it.
+    #[test]
+    fn what_could_not_be_read_is_not_wrong() {
+        let failed = || Error::Io { path: "a segment".into(), source: std::io::ErrorKind::Other.into() };
+        let rotten = || Error::Rotten { file: "a segment".into(), offset: 0, what: "rotten" };
+        let within = |error: Error| pabal_engine::Error::Journal(Error::Visitor(Box::new(error)));
+        assert!(!is_wrong(&failed().into()));
+        assert!(!is_wrong(&within(failed()).into()));
+        assert!(is_wrong(&rotten().into()));
+        assert!(is_wrong(&within(rotten()).into()));
+    }
+
     /// What others sent in the batch in which the business date moved on is on the right side of it.
     #[test]
     fn the_end_of_a_day_can_be_within_a_record() {
