@@ -26,8 +26,8 @@ const SEGMENT_BLOCKS: &str = "32";
 const REQUESTS: &str = "24";
 /// Requests of the run after it: more than what it sends again, so that it also sends something new.
 const REQUESTS_AFTER: &str = "20";
-/// Runs at once.
-const AT_ONCE: usize = 2;
+/// Runs at once: they wait more than they compute.
+const AT_ONCE: usize = 3;
 /// Seconds in which a run must have ended, or it hangs: a hundred times what it takes.
 const SECONDS_MAX: &str = "20";
 /// Tries to tear a record; one in a few fails.
