@@ -1,11 +1,13 @@
 //! `cargo xtask crash`: SIGKILL of the core under load at random moments. Whatever was acknowledged must be
 //! found in the journal exactly once, as it was acknowledged.
 
-use anyhow::{Context as _, bail};
-use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use anyhow::bail;
+use serde_json::json;
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::drill::{self, Bank, COUNTS};
 
 /// Cycles on one data folder, so that replay stays short.
 const CYCLES_A_FOLDER: u64 = 20;
@@ -14,35 +16,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the drill. True when nothing was lost or doubled.
 pub fn run(cycles: u64, json: bool) -> anyhow::Result<bool> {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--locked", "--package", "pabal"])
-        .status()?;
-    if !built.success() {
-        bail!("the release build failed");
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
-    let pabal = target.join("release/pabal");
-    let mut sums = [0u64; 5];
-    const NAMES: [&str; 5] = ["sent", "acknowledged", "found", "missing", "doubled"];
+    let pabal = drill::build()?;
+    let mut sums = [0u64; COUNTS.len()];
     let (mut done, mut passed, begun) = (0, true, Instant::now());
     let mut random = Random(seed());
     while done < cycles {
         let folder = tempfile::tempdir()?;
-        let (data, sent, acked) =
-            (folder.path().join("data"), folder.path().join("sent"), folder.path().join("acked"));
-        let arguments = |name: &str| {
-            let mut command = Command::new(&pabal);
-            command.args(["drill", name]);
-            for (flag, path) in [("--data", &data), ("--sent", &sent), ("--acked", &acked)] {
-                command.arg(flag).arg(path);
-            }
-            command
-        };
+        let bank = Bank::within(folder.path(), &pabal);
         for _ in 0..CYCLES_A_FOLDER.min(cycles - done) {
-            let before = length(&acked);
-            let mut child = arguments("load").stdout(Stdio::null()).spawn()?;
-            if let Err(error) = wait_for_answers(&mut child, &acked, before) {
+            let before = length(&bank.acked);
+            let mut child = bank.words("load").stdout(Stdio::null()).spawn()?;
+            if let Err(error) = wait_for_answers(&mut child, &bank.acked, before) {
                 return Err(error.context(format!("kept: {}", folder.keep().display())));
             }
             // From the middle of the first batches to deep in the load.
@@ -55,13 +39,9 @@ pub fn run(cycles: u64, json: bool) -> anyhow::Result<bool> {
                 eprintln!("{done} of {cycles} cycles, {} s left", left.ceil() as u64);
             }
         }
-        let output = arguments("check").output()?;
-        let report: Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let report = bank.check()?;
         passed &= report["passed"] == true;
-        for (sum, name) in sums.iter_mut().zip(NAMES) {
-            *sum += report[name].as_u64().unwrap_or(0);
-        }
+        drill::add(&mut sums, &report);
         if report["passed"] != true {
             eprintln!("{report}\nkept: {}", folder.keep().display());
         }
@@ -69,7 +49,7 @@ pub fn run(cycles: u64, json: bool) -> anyhow::Result<bool> {
     // A drill in which nothing was acknowledged has shown nothing.
     passed &= sums[1] > 0;
     let mut report = json!({ "cycles": done, "passed": passed });
-    for (sum, name) in sums.iter().zip(NAMES) {
+    for (sum, name) in sums.iter().zip(COUNTS) {
         report[name] = json!(sum);
     }
     if json {

@@ -5,6 +5,9 @@
 
 mod crash;
 mod deny;
+mod drill;
+mod faults;
+mod full;
 mod licence;
 mod need;
 mod schedules;
@@ -49,6 +52,21 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Let each system call on a bank's files fail, one at a time; look for all that it had acknowledged
+    Faults {
+        /// How many of the first times of each call
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+        calls: u64,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fill the disk under a running bank, on a small file system of its own, and make room again
+    Full {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -57,6 +75,8 @@ fn main() -> ExitCode {
         Task::Deny => deny::run(root()),
         Task::Crash { cycles, json } => crash::run(cycles, json),
         Task::Schedules { schedules, seed } => schedules::run(schedules, seed),
+        Task::Faults { calls, json } => faults::run(calls, json),
+        Task::Full { json } => full::run(json).map(|passed| passed.unwrap_or(true)),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

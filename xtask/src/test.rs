@@ -14,10 +14,13 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::sum::{Sum, Tally};
-use crate::{cargo, crash, deny, need, schedules};
+use crate::{cargo, crash, deny, faults, full, need, schedules};
 
 /// Cycles of the crash drill's short form; `cargo xtask crash --cycles 1000` is the full one.
 const CRASH_CYCLES: u64 = 50;
+/// The first so many times of each system call that fail in the short form; `cargo xtask faults --calls 40` is the
+/// full one.
+const FAULTS_CALLS: u64 = 4;
 
 /// Runs everything; true if nothing failed. A tool that is lacking and cannot be installed ends it at once.
 pub fn run(root: &Path) -> Result<bool> {
@@ -32,6 +35,8 @@ pub fn run(root: &Path) -> Result<bool> {
         step("schedules", schedules::short),
         step("deny", || deny::run(root).map(Tally::one)),
         step("crash", || crash::run(CRASH_CYCLES, false).map(Tally::one)),
+        step("faults", || faults::run(FAULTS_CALLS, false).map(Tally::one)),
+        step("full", || full::run(false).map(|passed| passed.map_or(Tally::skipped(), Tally::one))),
     ];
 
     println!();

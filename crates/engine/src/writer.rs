@@ -1,6 +1,6 @@
 //! The writer: makes records durable, then releases what was answered with them.
 
-use crate::machine::{Machine, read_entry};
+use crate::machine::Machine;
 use crate::request::{Commands, Response};
 use pabal_fault::{Bug, Point, planted, reached};
 use pabal_journal::sync::mpsc::{Receiver, Sender, SyncSender};
@@ -65,7 +65,7 @@ impl Writer {
                 // Whoever asked may have gone away; that is its own affair.
                 Release::Answer { to, answer } => drop(to.send(answer)),
                 Release::Response { to, mut replies, commands } => {
-                    repeat::<M>(&self.reader, self.journal.next_block(), &mut replies, &commands);
+                    repeat::<M>(&self.reader, self.journal.next_block(), &mut replies, &commands)?;
                     let _ = to.send(Response { sequence: self.journal.sequence(), replies });
                 }
             }
@@ -87,21 +87,33 @@ impl Writer {
     }
 }
 
-/// Replaces each reply that repeats an earlier outcome by that outcome, read from its entry.
-fn repeat<M: Machine>(reader: &Reader, end: u64, replies: &mut [M::Reply], commands: &Commands) {
+/// Replaces each reply that repeats an earlier outcome by that outcome, read from its entry. An entry that cannot be
+/// read ends the writer as a failed write does: who asked hears "unknown", and the error says why.
+fn repeat<M: Machine>(
+    reader: &Reader,
+    end: u64,
+    replies: &mut [M::Reply],
+    commands: &Commands,
+) -> Result<(), Error> {
     if replies.iter().all(|reply| M::repeats(reply).is_none()) {
-        return;
+        return Ok(());
     }
     let mut rest = commands.as_bytes();
     for reply in replies {
-        let Some(length) = M::length(rest) else { return };
+        let Some(length) = M::length(rest) else { return Ok(()) };
         let (command, after) = rest.split_at(length);
         rest = after;
         if let Some(position) = M::repeats(reply) {
-            let entry = read_entry(reader, position, end).expect("the window names entries that are durable");
+            let entry = match reader.entry_before(position, end) {
+                Err(error @ Error::NoEntry(_)) => {
+                    panic!("{error}, and the window names entries that are durable")
+                }
+                entry => entry.inspect_err(|_| reached(Point::FindRotten))?,
+            };
             *reply = M::again(command, &entry, position);
         }
     }
+    Ok(())
 }
 
 /// The core's way to the writer.

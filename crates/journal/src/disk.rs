@@ -4,7 +4,7 @@
 //! fills up. Paths are only names here; nothing of a file system is used that is not named by this trait.
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -73,6 +73,16 @@ pub trait Mapped: Send {
     fn memory(&self) -> NonNull<u8>;
 }
 
+/// Calls again when a signal came between, where the library does not.
+fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// The machine's own file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemDisk;
@@ -83,7 +93,7 @@ impl Disk for SystemDisk {
     }
 
     fn names(&self, folder: &Path) -> Result<Vec<OsString>> {
-        std::fs::read_dir(folder)?.map(|entry| entry.map(|e| e.file_name())).collect()
+        uninterrupted(|| std::fs::read_dir(folder))?.map(|entry| entry.map(|e| e.file_name())).collect()
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
@@ -137,7 +147,7 @@ impl Disk for SystemDisk {
             true => FlockOperation::NonBlockingLockShared,
             false => FlockOperation::NonBlockingLockExclusive,
         };
-        match flock(&folder, operation) {
+        match retry_on_intr(|| flock(&folder, operation)) {
             Ok(()) => Ok(Some(Box::new(folder))),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
@@ -168,7 +178,7 @@ impl DiskFile for File {
     }
 
     fn reserve(&self, bytes: u64) -> Result<()> {
-        match fallocate(self, FallocateFlags::empty(), 0, bytes) {
+        match retry_on_intr(|| fallocate(self, FallocateFlags::empty(), 0, bytes)) {
             // Where a file system cannot, the writing itself finds out.
             Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),

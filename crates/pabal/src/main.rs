@@ -1,5 +1,6 @@
 //! The one binary.
 
+mod advice;
 mod command;
 mod dates;
 mod ids;
@@ -101,6 +102,21 @@ enum Drill {
         acked: PathBuf,
         #[arg(long, default_value_t = u64::MAX)]
         requests: u64,
+        /// Blocks of a segment, when the journal is made.
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(32..))]
+        segment_blocks: u32,
+    },
+    /// Fill the disk under a running bank, make room again, and say what it did; for a small file system.
+    Full {
+        #[arg(long)]
+        data: PathBuf,
+        /// The file that takes all the room there is, on the same file system.
+        #[arg(long)]
+        filler: PathBuf,
+        #[arg(long)]
+        sent: PathBuf,
+        #[arg(long)]
+        acked: PathBuf,
     },
     /// Count what came of them.
     Check {
@@ -161,6 +177,9 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("pabal: {}", text(&error));
+            if let Some(advice) = advice::of(&error) {
+                eprintln!("{advice}");
+            }
             // 1: checked and wrong; 2: usage or input.
             ExitCode::from(if command::verify::is_wrong(&error) { 1 } else { 2 })
         }
@@ -202,8 +221,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             show::report(&report, json, show::balance)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Drill(Drill::Load { data, sent, acked, requests })) => {
-            command::drill::load(&data, &sent, &acked, requests)?;
+        Some(Command::Drill(Drill::Load { data, sent, acked, requests, segment_blocks })) => {
+            let load = command::drill::Load { requests, segment_blocks };
+            let report = command::drill::load(&data, &sent, &acked, load)?;
+            show::report(&report, true, show::fields)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Drill(Drill::Full { data, filler, sent, acked })) => {
+            let report = command::full::run(&data, &filler, &sent, &acked)?;
+            show::report(&report, true, show::fields)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Drill(Drill::Check { data, sent, acked })) => {

@@ -1,4 +1,4 @@
-//! The client side of the crash drill: sends transfers until it is killed, and later counts what came of them.
+//! The client side of the drills: sends transfers until it is killed, and later counts what came of them.
 //!
 //! It behaves as every client must: ids are kept before they are sent, an answer counts once it has come,
 //! and whatever has no answer is sent again under the same id.
@@ -7,11 +7,14 @@ use super::verify;
 use crate::ids;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
-use pabal_bank::command;
 use pabal_bank::ledger::entry::COMMAND_BYTES;
 use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Op};
+use pabal_bank::{Reply, command};
 use pabal_core::BankMachine;
-use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeSource};
+use pabal_engine::{
+    Commands, Engine, EngineConfig, Lane, Request, RequestHeader, Response, SystemClock, Ticket, TimeSource,
+    Unknown,
+};
 use pabal_journal::JournalConfig;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,78 +24,148 @@ use std::path::Path;
 use zerocopy::{FromBytes, IntoBytes};
 
 const ACCOUNTS: u64 = 100;
-const FIRST: u64 = 100_000_000;
+pub(super) const FIRST: u64 = 100_000_000;
 const WON: u16 = 410;
 /// Commands sent again after a start: more than can have been on their way.
 const AGAIN: usize = 5_000;
 /// Each answered command: its id, its position, its code.
 const ACK_BYTES: usize = 32;
 
-/// Sends until killed, or until so many requests were answered.
-pub fn load(data: &Path, sent: &Path, acked: &Path, requests: u64) -> anyhow::Result<()> {
-    std::fs::create_dir_all(data)?;
+/// How `load` sends.
+pub struct Load {
+    /// Ends after so many requests were answered.
+    pub requests: u64,
+    /// Blocks of a segment: with few, segments are made often.
+    pub segment_blocks: u32,
+}
+
+/// Sends until killed, or until so many requests were answered; says how many commands were, and how many of them
+/// were refused for now. An error is the one that ended the core.
+pub fn load(data: &Path, sent: &Path, acked: &Path, load: Load) -> anyhow::Result<Value> {
+    std::fs::create_dir_all(data).with_context(|| data.display().to_string())?;
+    let engine = start(data, load.segment_blocks)?;
+    let heard = talk(&engine, sent, acked, load.requests);
+    // Why the core ended is known to the core alone: whoever waited for an answer heard only that it is unknown.
+    match heard {
+        Err(error) if error.is::<Unknown>() => {
+            engine.stop()?;
+            Err(error)
+        }
+        heard => {
+            let (answered, refused) = heard?;
+            engine.stop()?;
+            Ok(json!({ "answered": answered, "refused": refused }))
+        }
+    }
+}
+
+pub(super) fn start(data: &Path, segment_blocks: u32) -> anyhow::Result<Engine<BankMachine>> {
     let config = EngineConfig {
-        journal: JournalConfig { segment_blocks: 1024, ..JournalConfig::default() },
+        journal: JournalConfig { segment_blocks, ..JournalConfig::default() },
         journal_id: ids::random(),
         time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms: None },
     };
-    let (engine, _) = Engine::start(data, BankMachine::default(), config, &mut |_| {})?;
-    let append = |path: &Path| OpenOptions::new().create(true).append(true).read(true).open(path);
-    let (mut sent, mut acked) = (append(sent)?, append(acked)?);
-    let mut last = commands(&mut sent)?;
+    Ok(Engine::start(data, BankMachine::default(), config, &mut |_| {})?.0)
+}
+
+/// Sends until so many requests were answered. Counts commands: answered, and refused for now.
+fn talk(
+    engine: &Engine<BankMachine>,
+    sent: &Path,
+    acked: &Path,
+    requests: u64,
+) -> anyhow::Result<(u64, u64)> {
+    let (mut books, mut last) = Books::open(sent, acked)?;
     let again = last.split_off(last.len().saturating_sub(AGAIN));
     let mut waiting = VecDeque::new();
     // What was sent before, in small pieces: each must be answered as it was, or done now.
     for piece in again.chunks(500) {
-        waiting.push_back(submit(&engine, piece));
+        waiting.push_back(submit(engine, piece));
     }
     if last.is_empty() && again.is_empty() {
-        let mut first = vec![command::found(ids::fresh(), 1 << 20, ids::random(), 2, ids::today())];
-        first.extend((0..ACCOUNTS).map(|n| {
-            command::open(ids::fresh(), FIRST + n, Class::CustomerDeposit, WON, n + 1, 1_000_000_000)
-        }));
-        sent.write_all(first.as_slice().as_bytes())?;
-        waiting.push_back(submit(&engine, &first));
+        waiting.push_back(books.send(engine, &founding())?);
     }
-    let mut answered = 0;
-    while answered < requests {
+    let (mut answered, mut refused) = (0, 0);
+    for _ in 0..requests {
         while waiting.len() < 4 {
             let random = ids::random();
             let n = 1 + if random & 7 == 0 { random >> 8 & 511 } else { random >> 8 & 15 };
-            let made: Vec<Command> = (0..n).map(|_| transfer()).collect();
-            // Kept before it is sent.
-            sent.write_all(made.as_slice().as_bytes())?;
-            waiting.push_back(submit(&engine, &made));
+            waiting.push_back(books.send(engine, &transfers(n))?);
         }
-        let (made, ticket) = waiting.pop_front().context("four are waiting")?;
-        let mut heard = Vec::with_capacity(made.len() * ACK_BYTES);
-        for (command, reply) in made.iter().zip(ticket.wait()?.replies) {
-            heard.extend_from_slice(command.id.as_bytes());
-            heard.extend_from_slice(&reply.position.to_le_bytes());
-            heard.extend_from_slice(&(reply.code as u64).to_le_bytes());
-        }
-        acked.write_all(&heard)?;
-        answered += 1;
+        let replies = books.hear(waiting.pop_front().context("four are waiting")?)?;
+        answered += replies.len() as u64;
+        refused += replies.iter().filter(|reply| !reply.code.uses_id()).count() as u64;
     }
-    engine.stop()?;
-    Ok(())
+    Ok((answered, refused))
 }
 
-fn transfer() -> Command {
-    let random = ids::random();
-    let from = random % ACCOUNTS;
-    let to = (from + 1 + (random >> 32) % (ACCOUNTS - 1)) % ACCOUNTS;
-    command::post(ids::fresh(), Kind::Transfer, FIRST + from, FIRST + to, 1 + (random >> 50) as i64, WON)
+/// The first commands of a bank: itself, and its accounts.
+pub(super) fn founding() -> Vec<Command> {
+    let mut first = vec![command::found(ids::fresh(), 1 << 20, ids::random(), 2, ids::today())];
+    first.extend(
+        (0..ACCOUNTS).map(|n| {
+            command::open(ids::fresh(), FIRST + n, Class::CustomerDeposit, WON, n + 1, 1_000_000_000)
+        }),
+    );
+    first
 }
 
-type Sent = (Vec<Command>, pabal_engine::Ticket<pabal_engine::Response<pabal_bank::Reply>>);
+/// So many transfers between any two of the accounts.
+pub(super) fn transfers(n: u64) -> Vec<Command> {
+    let transfer = |_| {
+        let random = ids::random();
+        let from = random % ACCOUNTS;
+        let to = (from + 1 + (random >> 32) % (ACCOUNTS - 1)) % ACCOUNTS;
+        command::post(ids::fresh(), Kind::Transfer, FIRST + from, FIRST + to, 1 + (random >> 50) as i64, WON)
+    };
+    (0..n).map(transfer).collect()
+}
 
-fn submit(engine: &Engine<BankMachine>, made: &[Command]) -> Sent {
+/// Commands on their way, and where their answers will come.
+pub(super) type Sent = (Vec<Command>, Ticket<Response<Reply>>);
+
+pub(super) fn submit(engine: &Engine<BankMachine>, made: &[Command]) -> Sent {
     let mut commands = Commands::with_capacity(made.len() * COMMAND_BYTES);
     for command in made {
         commands.push(command.as_bytes());
     }
     (made.to_vec(), engine.submit(Request { header: RequestHeader::new(Lane::Online, 1), commands }))
+}
+
+/// What a client keeps: what it sent, and what it heard.
+pub(super) struct Books {
+    sent: File,
+    acked: File,
+}
+
+impl Books {
+    /// Opens them; what was sent so far.
+    pub fn open(sent: &Path, acked: &Path) -> anyhow::Result<(Books, Vec<Command>)> {
+        let append = |path: &Path| OpenOptions::new().create(true).append(true).read(true).open(path);
+        let mut books = Books { sent: append(sent)?, acked: append(acked)? };
+        let before = commands(&mut books.sent)?;
+        Ok((books, before))
+    }
+
+    /// Keeps these, then sends them.
+    pub fn send(&mut self, engine: &Engine<BankMachine>, made: &[Command]) -> anyhow::Result<Sent> {
+        self.sent.write_all(made.as_bytes())?;
+        Ok(submit(engine, made))
+    }
+
+    /// Waits for the answers and keeps them.
+    pub fn hear(&mut self, sent: Sent) -> anyhow::Result<Vec<Reply>> {
+        let (made, ticket) = sent;
+        let replies = ticket.wait()?.replies;
+        let mut heard = Vec::with_capacity(made.len() * ACK_BYTES);
+        for (command, reply) in made.iter().zip(&replies) {
+            heard.extend_from_slice(command.id.as_bytes());
+            heard.extend_from_slice(&reply.position.to_le_bytes());
+            heard.extend_from_slice(&(reply.code as u64).to_le_bytes());
+        }
+        self.acked.write_all(&heard)?;
+        Ok(replies)
+    }
 }
 
 /// The commands kept so far; a last one cut short by a kill was never sent.

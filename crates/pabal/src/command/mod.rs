@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod core;
 pub mod drill;
+pub mod full;
 pub mod read;
 pub mod show;
 pub mod verify;

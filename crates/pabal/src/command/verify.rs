@@ -90,11 +90,20 @@ pub fn is_wrong(error: &anyhow::Error) -> bool {
         _ => error.downcast_ref::<Error>(),
     };
     match journal {
-        Some(Error::Rotten { .. } | Error::Folder { .. }) => true,
-        Some(Error::Visitor(error)) => {
-            !matches!(error.downcast_ref(), Some(ReplayError::RulesUnknown { .. }))
-        }
-        _ => error.is::<Unbalanced>(),
+        Some(error) => condemns(error),
+        None => error.is::<Unbalanced>(),
+    }
+}
+
+/// Whether this says that the journal is wrong, and not only that it could not be read now.
+fn condemns(error: &Error) -> bool {
+    match error {
+        Error::Rotten { .. } | Error::Folder { .. } => true,
+        Error::Visitor(error) => match error.downcast_ref() {
+            Some(error) => condemns(error),
+            None => !matches!(error.downcast_ref(), Some(ReplayError::RulesUnknown { .. })),
+        },
+        _ => false,
     }
 }
 
@@ -282,6 +291,18 @@ mod tests {
     use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, TimeSource};
     use pabal_journal::JournalConfig;
     use zerocopy::IntoBytes;
+
+    /// A disk that fails while records are decided again says nothing of what stands on it.
+    #[test]
+    fn what_could_not_be_read_is_not_wrong() {
+        let failed = || Error::Io { path: "a segment".into(), source: std::io::ErrorKind::Other.into() };
+        let rotten = || Error::Rotten { file: "a segment".into(), offset: 0, what: "rotten" };
+        let within = |error: Error| pabal_engine::Error::Journal(Error::Visitor(Box::new(error)));
+        assert!(!is_wrong(&failed().into()));
+        assert!(!is_wrong(&within(failed()).into()));
+        assert!(is_wrong(&rotten().into()));
+        assert!(is_wrong(&within(rotten()).into()));
+    }
 
     /// What others sent in the batch in which the business date moved on is on the right side of it.
     #[test]
