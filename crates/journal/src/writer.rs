@@ -83,7 +83,8 @@ impl Journal {
         segment::remove_unfinished(dir)?;
         let mut segments = segment::list(dir)?;
         if segments == 0 {
-            let layout = Layout { segment_blocks: config.segment_blocks as u64 };
+            let impossible = || Error::Folder { file: dir.to_path_buf(), what: segment::IMPOSSIBLE };
+            let layout = Layout::of(config.segment_blocks as u64).ok_or_else(impossible)?;
             segment::make(dir, layout, journal_id, 0, config.direct)?;
             segments = 1;
         }
