@@ -255,7 +255,8 @@ impl<M: Machine> Core<M> {
         words.as_mut_bytes()[..suspect.commands.len()].copy_from_slice(&suspect.commands);
         let bytes = &words.as_bytes()[..suspect.commands.len()];
         let mut walk = Walk::<M>::new(bytes);
-        let mut piece = suspect.header;
+        // What only the engine may say is not believed of a file either.
+        let mut piece = suspect.header.in_form(0);
         loop {
             let offset = bytes.len() - walk.rest.len();
             let Some(command) = walk.next() else { break };
@@ -271,7 +272,9 @@ impl<M: Machine> Core<M> {
             piece.advance(together.len());
             let mut commands = Commands::new();
             together.iter().for_each(|command| commands.push(command));
-            let Some(room) = Room::of::<M>(&commands) else { return Ok(false) };
+            // It was let in, so it has the room: else this is no request of ours.
+            let room = Room::of::<M>(&commands).filter(|room| room.blocks() <= self.blocks_max);
+            let Some(room) = room else { return Ok(false) };
             let mut buffer = self.begin(header.time_ms, room.blocks())?;
             if self.machine.admit(&header).is_ok() {
                 let crashes = if itself { suspect.crashes } else { 0 };
