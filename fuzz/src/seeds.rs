@@ -279,8 +279,7 @@ fn tell(data: &Path) {
     bank.ask(&[tomorrow]);
     // A job, with a kept record in it.
     let job = bank.id();
-    let header =
-        RequestHeader { attempt: [job.high, job.low], item: 0, ..RequestHeader::new(Lane::Bulk, 4) };
+    let header = RequestHeader { attempt: [job.high, job.low], item: 0, ..RequestHeader::new(Lane::Bulk, 4) };
     let kept = command::keep_record(bank.id(), 1, 2, b"a record that is kept").expect("a short record");
     let item = deposit(bank.id(), 2, 5).as_bytes().to_vec();
     bank.send(header, &[kept, item]);
