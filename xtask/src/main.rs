@@ -5,6 +5,7 @@
 
 mod crash;
 mod deny;
+mod fuzz;
 mod licence;
 mod need;
 mod sum;
@@ -39,6 +40,17 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Give hostile bytes to every decoder; look for panics and for memory without bound
+    Fuzz {
+        /// The targets; all when left out
+        targets: Vec<String>,
+        /// How long each runs; 3600 is the full form
+        #[arg(long, default_value_t = fuzz::SECONDS, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,6 +58,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(root()),
         Task::Deny => deny::run(root()),
         Task::Crash { cycles, json } => crash::run(cycles, json),
+        Task::Fuzz { targets, seconds, json } => fuzz::run(root(), seconds, &targets, json),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

@@ -17,11 +17,14 @@ struct Tool {
 }
 
 /// Rust itself links with `cc`, so xtask is rarely built without it; `.ci/run` installs it before xtask exists.
-const TOOLS: &[Tool] = &[Tool {
-    program: "cc",
-    packages: &["gcc", "libc6-dev"],
-    why: "compiles the assembly of blake3 and the C of mimalloc",
-}];
+const TOOLS: &[Tool] = &[
+    Tool {
+        program: "cc",
+        packages: &["gcc", "libc6-dev"],
+        why: "compiles the assembly of blake3 and the C of mimalloc",
+    },
+    Tool { program: "g++", packages: &["g++"], why: "compiles libFuzzer" },
+];
 
 /// Installs what is lacking; an error, with the command to run, where it may not or cannot.
 pub fn install() -> Result<()> {
