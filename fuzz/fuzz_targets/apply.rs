@@ -83,7 +83,7 @@ fn formed(piece: &[u8], form: bool) -> Vec<u8> {
     if !form {
         return bytes;
     }
-    let length = bytes.len().max(COMMAND_BYTES).min(63 * 64);
+    let length = bytes.len().clamp(COMMAND_BYTES, 63 * 64);
     bytes.resize(length, 0);
     let op = u16::from(bytes[0]) % 15;
     bytes[..2].copy_from_slice(&op.to_le_bytes());

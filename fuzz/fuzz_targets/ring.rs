@@ -18,12 +18,14 @@ use zerocopy::IntoBytes;
 /// Where the request stands in the file.
 const HEAD: usize = 4096;
 
+/// A folder, and the files of a founded bank's journal: their names and their bytes.
+type Founded = (Scratch, Vec<(OsString, Vec<u8>)>);
+
 thread_local! {
-    static BANK: LazyCell<(Scratch, Vec<(OsString, Vec<u8>)>)> = const { LazyCell::new(bank) };
+    static BANK: LazyCell<Founded> = const { LazyCell::new(bank) };
 }
 
-/// The files of a founded bank's journal.
-fn bank() -> (Scratch, Vec<(OsString, Vec<u8>)>) {
+fn bank() -> Founded {
     let scratch = Scratch::new();
     seeds::found(scratch.path());
     let files = std::fs::read_dir(scratch.path().join(JOURNAL)).expect("a folder").map(|file| {
