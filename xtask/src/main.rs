@@ -8,6 +8,7 @@ mod deny;
 mod drill;
 mod faults;
 mod full;
+mod fuzz;
 mod licence;
 mod need;
 mod schedules;
@@ -67,6 +68,17 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Give hostile bytes to every decoder; look for panics and for memory without bound
+    Fuzz {
+        /// The targets; all when left out
+        targets: Vec<String>,
+        /// How long each runs; 3600 is the full form
+        #[arg(long, default_value_t = fuzz::SECONDS, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -77,6 +89,7 @@ fn main() -> ExitCode {
         Task::Schedules { schedules, seed } => schedules::run(schedules, seed),
         Task::Faults { calls, json } => faults::run(calls, json),
         Task::Full { json } => full::run(json).map(|passed| passed.unwrap_or(true)),
+        Task::Fuzz { targets, seconds, json } => fuzz::run(root(), seconds, &targets, json),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

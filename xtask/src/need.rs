@@ -28,6 +28,7 @@ const TOOLS: &[Tool] = &[
         packages: &["strace"],
         why: "lets system calls fail, for `cargo xtask faults`",
     },
+    Tool { program: "g++", packages: &["g++"], why: "compiles libFuzzer" },
 ];
 
 /// Installs what is lacking; an error, with the command to run, where it may not or cannot.

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: every check there is, in one go.
 //!
 //! A step that fails does not stop the ones after it: one run says all that is wrong. Each step's output is passed
-//! on as it comes. Formatting, lints and `deny.toml` count as one test each; the rest is the sum of what cargo's
-//! test programs say. Direction of the crates and purity of the deterministic ones are tests of xtask
-//! (`xtask/tests`), so `cargo test` runs them too.
+//! on as it comes. Formatting, lints, `deny.toml`, the crash drill and each fuzz target count as one test; the rest is
+//! the sum of what cargo's test programs say. Direction of the crates and purity of the deterministic ones are tests
+//! of xtask (`xtask/tests`), so `cargo test` runs them too.
 //!
 //! Nothing here looks at `CI`: what a person runs is what CI runs.
 
@@ -14,7 +14,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::sum::{Sum, Tally};
-use crate::{cargo, crash, deny, faults, full, need, schedules};
+use crate::{cargo, crash, deny, faults, full, fuzz, need, schedules};
 
 /// Cycles of the crash drill's short form; `cargo xtask crash --cycles 1000` is the full one.
 const CRASH_CYCLES: u64 = 50;
@@ -30,6 +30,7 @@ pub fn run(root: &Path) -> Result<bool> {
     }
     let steps = [
         step("fmt", || one(&["fmt", "--all", "--check"])),
+        step("fmt fuzz", || one(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--all", "--check"])),
         step("clippy", || one(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         step("tests", || all(&["test", "--workspace", "--no-fail-fast"], &[])),
         step("schedules", schedules::short),
@@ -37,6 +38,7 @@ pub fn run(root: &Path) -> Result<bool> {
         step("crash", || crash::run(CRASH_CYCLES, false).map(Tally::one)),
         step("faults", || faults::run(FAULTS_CALLS, false).map(Tally::one)),
         step("full", || full::run(false).map(|passed| passed.map_or(Tally::skipped(), Tally::one))),
+        step("fuzz", || fuzz::step(root)),
     ];
 
     println!();

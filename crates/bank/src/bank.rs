@@ -207,6 +207,12 @@ impl Bank {
         if command.header.flags & flags::LINKED != 0 && matches!(mode, Mode::New | Mode::Again) {
             return Reply::refused(Code::Malformed);
         }
+        // An outcome that leaves no entry stands in no journal that a bank wrote.
+        if let Mode::Fold(code) = mode
+            && !code.uses_id()
+        {
+            return Reply::refused(code);
+        }
         // What is folded was let in when it was recorded, a bundle's parts together: nothing is asked again.
         if !matches!(mode, Mode::Fold(_)) {
             if let Err(reply) = self.is_new(context, op, command) {
@@ -393,6 +399,8 @@ impl Bank {
                 let account = account_of(c, self.moment.date);
                 if judge {
                     self.ledger.judge_open(&account)?;
+                } else if !self.ledger.can_open(&account) {
+                    return Err(Code::AccountExists);
                 }
                 self.ledger.open(account);
             }
@@ -413,6 +421,8 @@ impl Bank {
             Op::CloseAccount => {
                 if judge {
                     self.ledger.judge_close(c.debit)?;
+                } else if self.ledger.account(c.debit).is_none() {
+                    return Err(Code::AccountNotFound);
                 }
                 self.ledger.change(c.debit, |account| account.status = Status::CLOSED);
             }
@@ -432,7 +442,7 @@ impl Bank {
             }
             Op::ActivateRules => {
                 let next = u32::try_from(c.amount).unwrap_or(0);
-                if judge && (next != self.moment.rules + 1 || next > self.rules_known) {
+                if judge && (Some(next) != self.moment.rules.checked_add(1) || next > self.rules_known) {
                     return Err(Code::RulesUnknown);
                 }
                 self.moment.rules = next;

@@ -185,6 +185,10 @@ impl Machine for BankMachine {
         }
     }
 
+    fn is_outcome(code: u16) -> bool {
+        Code::from_u16(code).is_some_and(Code::uses_id)
+    }
+
     fn digest(&mut self) -> [u8; 16] {
         self.0.digest().0.to_le_bytes()
     }
@@ -270,6 +274,15 @@ mod tests {
         let bank = engine.stop().expect("stopped").0;
         assert_eq!(bank.ledger().account(3).expect("opened").balance, 1110);
         start(dir.path()).stop().expect("replayed");
+    }
+
+    /// Folded, an outcome that is none stopped the bank.
+    #[test]
+    fn only_outcomes_that_leave_an_entry_are_let_in_from_a_journal() {
+        let known: Vec<u16> = (0..=u16::MAX).filter(|code| BankMachine::is_outcome(*code)).collect();
+        let left: Vec<u16> =
+            Code::ALL.iter().filter(|code| code.uses_id()).map(|code| *code as u16).collect();
+        assert_eq!(known, left);
     }
 
     /// Whatever time a request carries: added to, it overflowed and stopped the core, also when it was tried alone

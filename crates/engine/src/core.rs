@@ -309,7 +309,8 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         words.as_mut_bytes()[..suspect.commands.len()].copy_from_slice(&suspect.commands);
         let bytes = &words.as_bytes()[..suspect.commands.len()];
         let mut walk = Walk::<M>::new(bytes);
-        let mut piece = suspect.header;
+        // What only the engine may say is not believed of a file either.
+        let mut piece = suspect.header.in_form(0);
         loop {
             let offset = bytes.len() - walk.rest.len();
             let Some(command) = walk.next() else { break };
@@ -325,7 +326,9 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             piece.advance(together.len());
             let mut commands = Commands::new();
             together.iter().for_each(|command| commands.push(command));
-            let Some(room) = Room::of::<M>(&commands) else { break };
+            // It was let in, so it has the room: else this is no request of ours.
+            let room = Room::of::<M>(&commands).filter(|room| room.blocks() <= self.blocks_max);
+            let Some(room) = room else { break };
             let mut buffer = self.begin(header.time_ms, room.blocks())?;
             if !self.has_room(&buffer) {
                 // The ring keeps it as long as nothing else can be executed.

@@ -66,6 +66,9 @@ pub trait Machine: Send + 'static {
     /// Answers a question.
     fn query(&self, query: &Self::Query) -> Self::Answer;
 
+    /// Whether an entry may have this outcome code. One that may not is told by its place, and never folded.
+    fn is_outcome(code: u16) -> bool;
+
     /// The digest of the state as it is now.
     fn digest(&mut self) -> [u8; 16];
     /// The rules in force.

@@ -6,6 +6,7 @@
 
 use crate::machine::{Machine, Mode, Sink, read_entry};
 use crate::request::{REQUEST_OP, RequestHeader};
+use crate::time::CARRIED_MS_MAX;
 use pabal_fault::{Point, reached};
 use pabal_journal::{Position, Reader, Record, RecordBuffer};
 use zerocopy::FromBytes;
@@ -35,6 +36,18 @@ pub enum ReplayError {
         /// What differs.
         what: &'static str,
     },
+    /// The record's time is before that of the one before it, or beyond what times are.
+    #[error(
+        "record {sequence}: time {time_ms} ms since 1970 cannot follow that of the record before it, {last_ms}"
+    )]
+    Time {
+        /// The record.
+        sequence: u64,
+        /// Its time.
+        time_ms: u64,
+        /// The time of the record before.
+        last_ms: u64,
+    },
     /// The digest of the state after the record is not the recorded one.
     #[error("record {sequence}: the digest of the state is not the recorded one")]
     Digest {
@@ -49,6 +62,8 @@ pub struct Replay<'m, M: Machine> {
     reader: Reader,
     buffer: RecordBuffer,
     replies: Vec<M::Reply>,
+    /// The time of the last record.
+    last_ms: u64,
     /// Commands executed.
     pub commands: u64,
 }
@@ -56,7 +71,7 @@ pub struct Replay<'m, M: Machine> {
 impl<'m, M: Machine> Replay<'m, M> {
     /// Into this machine; earlier entries that commands name are read with `reader`.
     pub fn new(machine: &'m mut M, reader: Reader) -> Replay<'m, M> {
-        Replay { machine, reader, buffer: RecordBuffer::new(), replies: Vec::new(), commands: 0 }
+        Replay { machine, reader, buffer: RecordBuffer::new(), replies: Vec::new(), last_ms: 0, commands: 0 }
     }
 
     /// The machine as it is now.
@@ -73,6 +88,12 @@ impl<'m, M: Machine> Replay<'m, M> {
             return Err(ReplayError::RulesUnknown { sequence: h.sequence, found: h.rules, known });
         }
         let fold = h.rules != known;
+        if !(self.last_ms..=CARRIED_MS_MAX).contains(&h.time_ms) {
+            let last_ms = self.last_ms;
+            reached(Point::ReplayTime);
+            return Err(ReplayError::Time { sequence: h.sequence, time_ms: h.time_ms, last_ms });
+        }
+        self.last_ms = h.time_ms;
         // Closing records too: a batch of questions before them moved the time and left no record.
         self.machine.begin(h.time_ms);
         self.buffer.begin(record.start_block);
@@ -87,9 +108,14 @@ impl<'m, M: Machine> Replay<'m, M> {
                 return Err(wrong((Point::ReplayHeader, "entries before any request's header")));
             }
             let mut group = Vec::new();
-            while let Some((_, entry)) = entries.peek()
+            while let Some((position, entry)) = entries.peek()
                 && entry[..2] != REQUEST_OP.to_le_bytes()
             {
+                if fold && !M::is_outcome(code_of(entry)) {
+                    reached(Point::ReplayOutcome);
+                    let what = "an outcome that this program does not know";
+                    return Err(ReplayError::Differs { sequence: h.sequence, position: *position, what });
+                }
                 group.push(*entry);
                 entries.next();
             }
@@ -123,7 +149,7 @@ impl<'m, M: Machine> Replay<'m, M> {
                 continue;
             }
             let length = M::length(entry).ok_or((Point::ReplayCommand, "not a command"))?;
-            let code = u16::from_le_bytes([entry[6], entry[7]]);
+            let code = code_of(entry);
             let mut words = vec![0u64; length.div_ceil(8)];
             zerocopy::IntoBytes::as_mut_bytes(&mut words[..])[..length].copy_from_slice(&entry[..length]);
             let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut words[..]);
@@ -185,4 +211,9 @@ impl<'m, M: Machine> Replay<'m, M> {
         }
         Ok(())
     }
+}
+
+/// The outcome code in an entry's first eight bytes.
+fn code_of(entry: &[u8]) -> u16 {
+    u16::from_le_bytes([entry[6], entry[7]])
 }

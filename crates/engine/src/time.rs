@@ -8,9 +8,9 @@ pub const GAP_MS_MAX: u64 = 10 * 60 * 1000;
 /// How fast time is drawn towards the wall clock: millionths of the time that passes.
 const SLEW_PPM: u64 = 500;
 
-/// The latest time that is taken from a request, milliseconds since 1970: 48 bits, as ids have. Times are added to
-/// without fear of overflow.
-const CARRIED_MS_MAX: u64 = (1 << 48) - 1;
+/// The latest time that is taken from a request or a record, milliseconds since 1970: 48 bits, as ids have. Times are
+/// added to without fear of overflow.
+pub(crate) const CARRIED_MS_MAX: u64 = (1 << 48) - 1;
 
 /// A source of time.
 pub trait Clock: Send {

@@ -43,6 +43,7 @@ points! {
     OpenFolderMake = "journal.open: the folder cannot be made";
     OpenLock = "journal.open: the lock cannot be tried";
     OpenLocked = "journal.open: another process writes";
+    OpenImpossible = "journal.open: segments of no possible length are asked for";
     OpenFolderSync = "journal.open: the folder's names cannot be made durable";
     OpenPathSync = "journal.open: the names above the folder cannot be made durable";
     OpenSegment = "journal.open: the segment to go on in cannot be opened";
@@ -137,6 +138,8 @@ points! {
     RingLength = "engine.ring: a length that no request has";
     RingCheck = "engine.ring: the check does not hold";
     RulesUnknown = "engine.replay: rules that this program does not know";
+    ReplayTime = "engine.replay: a time before the last record's, or beyond all times";
+    ReplayOutcome = "engine.replay: an outcome that this program does not know";
     ReplayHeader = "engine.replay: an entry that is no request's header";
     ReplayNotAdmitted = "engine.replay: a request that would not have been let in";
     ReplayCommand = "engine.replay: an entry that is no command";

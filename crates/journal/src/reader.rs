@@ -176,7 +176,8 @@ impl Reader {
         }
         let rotten = |point| self.rotten(point, start, "not the record that belongs here");
         let head = BlockHeader::of(&first);
-        if !is_sound(&first) || head.sequence != sequence || head.index != 0 || head.number != start {
+        let begins = head.sequence == sequence && head.index == 0 && head.number == start;
+        if !is_sound(&first) || !begins || !self.has_room(start, head.blocks) {
             return Err(rotten(Point::RecordHeadRotten));
         }
         let mut blocks = vec![0; head.blocks as usize * BLOCK];
@@ -223,7 +224,11 @@ impl Reader {
         let mut bytes = vec![0; BLOCK];
         self.read(block, &mut bytes)?;
         let head = BlockHeader::of(&bytes);
-        let begins = is_sound(&bytes) && head.kind == KIND_RECORD && head.index == 0 && head.number == block;
+        let begins = is_sound(&bytes)
+            && head.kind == KIND_RECORD
+            && head.index == 0
+            && head.number == block
+            && self.has_room(block, head.blocks);
         begins
             .then_some(head)
             .ok_or_else(|| self.rotten(Point::HeadRotten, block, "not the beginning of a record"))
@@ -232,6 +237,12 @@ impl Reader {
     fn rotten(&self, point: Point, block: u64, what: &'static str) -> Error {
         let (segment, within) = (self.layout.segment_of(block), block % self.layout.segment_blocks);
         Error::rotten(point, segment::path(&self.dir, segment), within, what)
+    }
+
+    /// Whether a record that begins at this block can have so many: at least its first, and no more than its segment.
+    fn has_room(&self, block: u64, blocks: u32) -> bool {
+        let room = self.layout.segment_blocks - block % self.layout.segment_blocks;
+        (1..=room).contains(&u64::from(blocks))
     }
 
     fn read(&self, block: u64, into: &mut [u8]) -> Result<(), Error> {

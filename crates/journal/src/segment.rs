@@ -11,6 +11,10 @@ use zerocopy::IntoBytes;
 
 /// Blocks of a segment unless the journal was made with another number: 64 MiB.
 pub const SEGMENT_BLOCKS_DEFAULT: u32 = 16 * 1024;
+/// Blocks of a segment at least: its header, and one for a record.
+const SEGMENT_BLOCKS_MIN: u64 = 2;
+/// Blocks of a segment at most, 1 GiB: a scan holds a whole segment in memory, and believes the first one's header.
+const SEGMENT_BLOCKS_MAX: u64 = 256 * 1024;
 
 /// How blocks lie in segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,13 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Segments of so many blocks. None when they cannot be.
+    pub(crate) fn of(segment_blocks: u64) -> Option<Layout> {
+        (SEGMENT_BLOCKS_MIN..=SEGMENT_BLOCKS_MAX)
+            .contains(&segment_blocks)
+            .then_some(Layout { segment_blocks })
+    }
+
     /// Where a record of at most so many blocks begins, when the one before ended at `next_block`: there, or
     /// at the next segment's first free block when this segment may not have the room.
     pub fn place(&self, next_block: u64, blocks_max: u32) -> u64 {
@@ -56,6 +67,7 @@ pub(crate) fn path(dir: &Path, segment: u64) -> PathBuf {
 
 pub(crate) const MISSING: &str = "this segment is missing; restore it from a copy";
 const STRANGE: &str = "does not belong to a journal; move it elsewhere";
+pub(crate) const IMPOSSIBLE: &str = "a journal cannot have segments of this length";
 pub(crate) const LENGTH: &str = "has not the length of a segment; restore it from a copy";
 
 /// The segments of a folder, which must be numbered without a gap.
@@ -114,10 +126,12 @@ pub(crate) fn identify(disk: &dyn Disk, dir: &Path) -> Result<(Layout, u64), Err
         other => other.map_err(Error::io(Point::IdentifyRead, &path))?,
     }
     let (header, segment) = headers(&block);
-    if !crate::block::is_sound(&block) || header.kind != KIND_SEGMENT || segment.format != FORMAT as u64 {
-        return Err(Error::rotten(Point::IdentifyRotten, path, 0, "the segment's header"));
+    let sound =
+        crate::block::is_sound(&block) && header.kind == KIND_SEGMENT && segment.format == FORMAT as u64;
+    match Layout::of(segment.segment_blocks) {
+        Some(layout) if sound => Ok((layout, segment.journal_id)),
+        _ => Err(Error::rotten(Point::IdentifyRotten, path, 0, "the segment's header")),
     }
-    Ok((Layout { segment_blocks: segment.segment_blocks }, segment.journal_id))
 }
 
 fn headers(block: &[u8]) -> (BlockHeader, SegmentHeader) {

@@ -93,7 +93,9 @@ impl Journal {
         segment::remove_unfinished(&*disk, dir)?;
         let mut segments = segment::list(&*disk, dir)?;
         if segments == 0 {
-            let layout = Layout { segment_blocks: config.segment_blocks as u64 };
+            let layout = Layout::of(config.segment_blocks as u64).ok_or_else(|| {
+                Error::folder(Point::OpenImpossible, dir.to_path_buf(), segment::IMPOSSIBLE)
+            })?;
             segment::make(&*disk, dir, layout, journal_id, 0, config.direct)?;
             segments = 1;
         }

@@ -1,5 +1,7 @@
 //! The ledger itself: each command is first judged, then carried out. Judging changes nothing; carrying
-//! out cannot fail. Folding an older record is carrying out without judging.
+//! out cannot fail. Folding an older record is carrying out without judging: whether it was right to decide so is
+//! not asked again, only whether it can be done at all. What cannot be done gets another outcome than the recorded
+//! one, which replay finds.
 
 use crate::account::{Account, Status, UNLIMITED};
 use crate::accounts::{ACCOUNTS_MAX, Accounts};
@@ -152,6 +154,8 @@ impl Ledger {
             self.judge_path(&way)?;
             self.judge_debit(&way, m)?;
             self.judge_credit(&way)?;
+        } else {
+            self.can_book(&way)?;
         }
         self.book(way, position, outcome);
         Ok(())
@@ -183,6 +187,8 @@ impl Ledger {
             if self.holds.len() >= HOLDS_MAX {
                 return Err(Code::StateFull);
             }
+        } else {
+            self.can_hold(c.id, &way)?;
         }
         let hold = Hold {
             debit: c.debit,
@@ -236,6 +242,10 @@ impl Ledger {
             }
             self.judge_credit(&way)?;
             self.judge_overflow(&way)?;
+        } else if amount > hold.remaining {
+            return Err(Code::HoldExceeded);
+        } else {
+            self.can_book(&way)?;
         }
         let left = hold.remaining - amount;
         let released = if c.header.flags & flags::RELEASE != 0 { left } else { 0 };
@@ -285,7 +295,8 @@ impl Ledger {
         if original.outcome.kind == Kind::Reversal as u16 {
             return Err(Code::NotReversible);
         }
-        let open = original.outcome.amount - self.reversed.amount(of);
+        let open = original.outcome.amount.checked_sub(self.reversed.amount(of));
+        let open = open.ok_or(Code::ReversalExceeded)?;
         let amount = if c.amount == 0 { open } else { c.amount };
         let way = Move {
             debit: self.accounts.find(original.outcome.credit.account).ok_or(Code::AccountNotFound)?,
@@ -313,6 +324,10 @@ impl Ledger {
             if self.reversed.len() >= REVERSED_MAX {
                 return Err(Code::StateFull);
             }
+        } else if amount > open {
+            return Err(Code::ReversalExceeded);
+        } else {
+            self.can_book(&way)?;
         }
         let before = if planted(Bug::ReversedBeyond) { 0 } else { self.reversed.amount(of) };
         let done = Reversal { amount: before + amount, booked: original.outcome.booking_date };
@@ -397,6 +412,38 @@ impl Ledger {
         let account = self.accounts.get(way.debit);
         account.balance.checked_sub(way.amount).ok_or(Code::AmountOverflow)?;
         Ok(())
+    }
+
+    // ── what a record says was decided: whether it can be carried out at all ─────────────────────
+
+    fn can_book(&self, way: &Move) -> Result<(), Code> {
+        if way.amount <= 0 {
+            return Err(Code::AmountInvalid);
+        }
+        self.judge_overflow(way)?;
+        let account = self.accounts.get(way.credit);
+        account.balance.checked_add(way.amount).ok_or(Code::AmountOverflow)?;
+        Ok(())
+    }
+
+    fn can_hold(&self, id: Id, way: &Move) -> Result<(), Code> {
+        if way.amount <= 0 {
+            return Err(Code::AmountInvalid);
+        }
+        if self.holds.get(id).is_some() {
+            return Err(Code::HoldExists);
+        }
+        let held = self.accounts.get(way.debit).held;
+        held.checked_add(way.amount).ok_or(Code::AmountOverflow)?;
+        Ok(())
+    }
+
+    /// Whether an account like this can be there beside the others.
+    pub fn can_open(&self, account: &Account) -> bool {
+        account.number != 0
+            && Class::from_u8(account.class).is_some()
+            && self.accounts.find(account.number).is_none()
+            && self.accounts.len() < ACCOUNTS_MAX
     }
 
     // ── carrying out ─────────────────────────────────────────────────────────────────────────────

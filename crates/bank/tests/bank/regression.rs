@@ -1,9 +1,9 @@
 //! One test for each bug that was found.
 
 use crate::sink::{KRW, ONLINE, Replay, START_MS, Teller};
-use pabal_bank::command;
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Status};
+use pabal_bank::{Mode, command};
 use pabal_drill::sent::{Sent, linked};
 
 /// A bank with a customer (1), whose overdraft is given, cash (9), and a window of this many ids.
@@ -139,4 +139,62 @@ fn many_open_holds_of_an_account_do_not_slow_its_debits() {
     }
     let seconds = begun.elapsed().as_secs();
     assert!(seconds < 10, "{seconds} s");
+}
+
+/// What a record says was decided is not judged again, but it must be possible: a forged one stopped the bank on an
+/// assertion or an overflow. It gets another outcome than the recorded one, which replay finds.
+#[test]
+fn what_cannot_be_carried_out_is_not_folded() {
+    let mut teller = bank(100, 1000);
+    let reserve = command::hold(withdraw(teller.id(), 10), None);
+    assert_eq!(teller.ask(reserve).code, Code::Done);
+    let (held, paid) = (reserve.id, withdraw(teller.id(), 5));
+    let paid = teller.ask(paid).position;
+    let open = |id, number, class: u16| Command {
+        kind: class,
+        ..command::open(id, number, Class::Cash, KRW, 0, UNLIMITED)
+    };
+    let mut id = || teller.id();
+    let impossible = [
+        withdraw(id(), 0),
+        withdraw(id(), i64::MIN),
+        command::post(id(), Kind::CashDeposit, 9, 2, i64::MAX, KRW),
+        command::post(id(), Kind::CashDeposit, 9, 2, i64::MAX, KRW),
+        Command { id: held, ..command::hold(withdraw(id(), 1), None) },
+        command::hold(withdraw(id(), -1), None),
+        command::hold(withdraw(id(), i64::MAX), None),
+        command::post_hold(id(), held, 11, false),
+        command::post_hold(id(), held, -1, false),
+        command::reverse(id(), paid, 6),
+        command::reverse(id(), paid, i64::MIN),
+        open(id(), 9, Class::Cash as u16),
+        open(id(), 10, 0),
+        open(id(), 0, Class::Cash as u16),
+        command::close(id(), 77),
+        command::change(id(), 77, Some(1), None, None),
+    ];
+    let mut fold = |command: Command, code| {
+        let (sent, mut replies) = (Sent::from(command), Vec::new());
+        teller.bank.apply(&ONLINE, &[sent.bytes()], Mode::Fold(code), &mut teller.journal, &mut replies);
+        replies[0].code
+    };
+    for (i, command) in impossible.into_iter().enumerate() {
+        // The first of the two that are equal can be done.
+        assert_eq!(fold(command, Code::Done) == Code::Done, i == 2, "number {i}");
+    }
+    // Outcomes that leave no entry.
+    for code in [Code::Malformed, Code::Overloaded, Code::StateFull] {
+        assert_eq!(fold(impossible[0], code), code);
+    }
+}
+
+/// Rules after the last that there can be: to ask for the next overflowed.
+#[test]
+fn after_the_last_rules_there_are_none() {
+    let mut teller = bank(100, 0);
+    let (sent, mut replies) = (Sent::from(command::activate_rules(teller.id(), u32::MAX)), Vec::new());
+    teller.bank.apply(&ONLINE, &[sent.bytes()], Mode::Fold(Code::Done), &mut teller.journal, &mut replies);
+    assert_eq!((replies[0].code, teller.bank.moment().rules), (Code::Done, u32::MAX));
+    let id = teller.id();
+    assert_eq!(teller.ask(command::activate_rules(id, 0)).code, Code::RulesUnknown);
 }

@@ -54,6 +54,10 @@ impl Machine for Judged {
         BankMachine::linked(command)
     }
 
+    fn is_outcome(code: u16) -> bool {
+        BankMachine::is_outcome(code)
+    }
+
     fn units_max(command: &[u8]) -> usize {
         BankMachine::units_max(command)
     }

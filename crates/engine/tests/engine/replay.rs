@@ -4,7 +4,7 @@
 use crate::setup::{HandClock, NOW_MS, SEGMENT_BLOCKS, ask, codes, entries, records, start, try_start};
 use crate::toy::{DONE, REFUSED, Toy, add, block, rules};
 use pabal_engine::{Error, Mode, Replay, ReplayError};
-use pabal_journal::{Error as JournalError, Reader, verify};
+use pabal_journal::{BLOCK, Error as JournalError, Reader, Record, RecordHeader, UNIT, verify};
 use std::path::Path;
 
 /// Three batches: counter 1 at 100, at 150, a withdrawal refused.
@@ -127,4 +127,61 @@ fn records_of_older_rules_are_folded_and_those_of_its_own_decided_again() {
     assert_eq!(start(dir.path(), toy).0.stop().expect("stopped").counter(), 105);
     let folded = [DONE, REFUSED, DONE, DONE].map(Mode::Fold);
     assert_eq!(*seen.modes.lock().expect("not poisoned"), folded);
+}
+
+/// What replaying a journal says whose records are changed so, each by itself after all before it.
+fn forged(data: &Path, mut toy: Toy, change: impl Fn(&mut RecordHeader, &mut [u8])) -> Vec<ReplayError> {
+    let journal = data.join("journal");
+    let mut replay = Replay::new(&mut toy, Reader::open(&journal).expect("a reader"));
+    let mut said = Vec::new();
+    verify(&journal, &mut |record| {
+        let (mut header, mut blocks) = (*record.header, record.blocks.to_vec());
+        change(&mut header, &mut blocks);
+        let (start_block, hash) = (record.start_block, record.hash);
+        said.extend(replay.record(&Record { header: &header, start_block, hash, blocks: &blocks }).err());
+        Ok(())
+    })
+    .expect("sound");
+    said
+}
+
+/// An outcome code that the program does not know stopped whoever folded it.
+#[test]
+fn an_outcome_that_is_not_known_is_told_by_record_and_position() {
+    let dir = tempfile::tempdir().expect("a folder");
+    two_rules(dir.path());
+    let first = entries(dir.path())[0].position;
+    // The first entry of a record stands after its header and that of its request.
+    let at = first as usize % (BLOCK / UNIT) * UNIT + 6;
+    let change = |header: &mut RecordHeader, blocks: &mut [u8]| {
+        if header.sequence == 1 {
+            blocks[at..at + 2].copy_from_slice(&999u16.to_le_bytes());
+        }
+    };
+    let said = forged(dir.path(), Toy { known: 2, ..Toy::default() }, change);
+    match &said[0] {
+        ReplayError::Differs { sequence: 1, position, what } => {
+            assert_eq!((position.0, *what), (first, "an outcome that this program does not know"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A record whose time is before that of the one before it stopped the machine, which takes it for the engine's
+/// mistake; so did one whose time overflows when something is added to it.
+#[test]
+fn a_time_that_goes_back_or_beyond_all_times_is_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    some_batches(dir.path());
+    for time_ms in [0, NOW_MS - 1, 1 << 48, u64::MAX] {
+        let said = forged(dir.path(), Toy::default(), |header, _| {
+            if header.sequence == 2 {
+                header.time_ms = time_ms;
+            }
+        });
+        match said[0] {
+            ReplayError::Time { sequence: 2, time_ms: found, last_ms: NOW_MS } => assert_eq!(found, time_ms),
+            ref other => panic!("{other:?}"),
+        }
+    }
 }

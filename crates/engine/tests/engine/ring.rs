@@ -51,6 +51,14 @@ impl Crashed {
     }
 }
 
+/// Makes the check of this ring's request right.
+fn sealed(mut ring: Vec<u8>) -> Vec<u8> {
+    let length = u64::from_le_bytes(ring[LENGTH..LENGTH + 8].try_into().expect("eight bytes")) as usize;
+    let check = u64::from(crc32c::crc32c(&ring[HEADER..HEADER + length]));
+    ring[CHECK..CHECK + 8].copy_from_slice(&check.to_le_bytes());
+    ring
+}
+
 fn flipped(byte: u8) -> [u8; 1] {
     [byte ^ 0x10]
 }
@@ -150,4 +158,28 @@ fn what_was_tried_and_done_is_not_tried_again() {
     assert!(!recovery.tried_alone);
     engine.stop().expect("stopped");
     assert_eq!(ids(data.path()), [[1], [21], [22]]);
+}
+
+/// A request's header went from the file into the journal as it was, and no start could read that record any more.
+#[test]
+fn a_header_that_is_no_requests_does_not_come_into_the_journal() {
+    const ENTRY_UNITS: usize = HEADER + 5;
+    const FLAGS: usize = HEADER + 4;
+    let crashed = Crashed::new();
+    for (at, bytes) in [(HEADER, [0, 0]), (HEADER, [1, 0]), (ENTRY_UNITS, [0, 9]), (FLAGS, [1, 1])] {
+        let data = crashed.with(&sealed(crashed.changed(at, &bytes)));
+        assert!(started(data.path()).0, "its check is right, so it is tried");
+        start(data.path(), Toy::default()).0.stop().expect("what it wrote is read again");
+    }
+}
+
+/// A request that takes more room than a record has stopped every start.
+#[test]
+fn a_request_that_no_record_has_the_room_for_is_not_tried() {
+    const ROOM: usize = COMMANDS + 48;
+    let crashed = Crashed::new();
+    for room in [63 * 64, 1u64 << 40] {
+        let data = crashed.with(&sealed(crashed.changed(ROOM, &room.to_le_bytes())));
+        assert_eq!(started(data.path()).1, vec![vec![1], vec![21, 22, 23]], "room for {room} units");
+    }
 }

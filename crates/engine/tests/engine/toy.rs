@@ -308,6 +308,10 @@ impl Machine for Toy {
         self.counters.get(query).copied().unwrap_or(0)
     }
 
+    fn is_outcome(code: u16) -> bool {
+        (DONE..=BLOCKED).contains(&code)
+    }
+
     fn digest(&mut self) -> [u8; 16] {
         let mut digest = self.salt.wrapping_add(self.rules as u64);
         let mut mix = |a: u64, b: u64| {
