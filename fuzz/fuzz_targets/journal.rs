@@ -61,7 +61,7 @@ fn read(folder: &std::path::Path, data: &[u8]) {
         }
     }
     // Opening for writing cuts what is torn; whatever it accepts stays readable.
-    let config = JournalConfig { segment_blocks: 16, direct: false };
+    let config = JournalConfig { segment_blocks: 16, direct: false, ..JournalConfig::default() };
     let mut records = 0;
     let opened = Journal::open(folder, &config, 7, &mut |_| {
         records += 1;

@@ -237,7 +237,8 @@ impl Teller {
 
 /// How the bank of the seeds runs, and whoever goes on with its journal.
 pub fn config() -> EngineConfig {
-    let journal = JournalConfig { segment_blocks: SEGMENT_BLOCKS as u32, direct: false };
+    let journal =
+        JournalConfig { segment_blocks: SEGMENT_BLOCKS as u32, direct: false, ..JournalConfig::default() };
     EngineConfig { journal, journal_id: 7, time: TimeSource::Carried }
 }
 

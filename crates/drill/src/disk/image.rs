@@ -195,6 +195,18 @@ impl FileImage {
         }
     }
 
+    /// Puts a block right where it is wrong: as it is seen, and as it is on the disk beneath what was written since.
+    pub fn heal(&mut self, damage: Damage) {
+        if self.block(damage.at) == damage.wrong {
+            self.see(damage.at, damage.right.clone());
+        }
+        if let Some(durable) = self.durable.get_mut(damage.at)
+            && *durable == damage.wrong
+        {
+            *durable = damage.right;
+        }
+    }
+
     /// Makes what was written durable. What had been given up by a failed sync stays as it is on the disk.
     pub fn sync(&mut self) {
         let writes = std::mem::take(&mut self.pending);

@@ -209,8 +209,8 @@ impl SimDisk {
         let World { damage, image, .. } = &mut *world;
         // The last one first: what it is right after may be wrong too.
         for d in damage.drain(..).rev() {
-            if image.has(d.file) && image.file(d.file).block(d.at) == d.wrong {
-                image.file_mut(d.file).decay(d.at, d.right);
+            if image.has(d.file) {
+                image.file_mut(d.file).heal(d);
             }
         }
     }
@@ -501,7 +501,8 @@ impl DiskFile for SimFile {
         let check = crc32c::crc32c(written);
         world.trace.update(&check.to_le_bytes());
         let first = offset as usize / BLOCK;
-        let blocks: Vec<Block> = match offset as usize % BLOCK == 0 && written.len() % BLOCK == 0 {
+        let whole = offset.is_multiple_of(BLOCK as u64) && written.len().is_multiple_of(BLOCK);
+        let blocks: Vec<Block> = match whole {
             true => written.chunks_exact(BLOCK).map(block).collect(),
             false => widened(world.image.file(self.id).seen.get(first), written, offset as usize % BLOCK),
         };

@@ -519,11 +519,8 @@ impl World {
 
     /// Lets someone read beside the bank. None when that failed with a reason.
     fn reading<T>(&mut self, act: impl FnOnce(&mut World) -> Result<T, Error>) -> Option<T> {
-        match self.caught(act) {
-            Ok(done) => Some(done),
-            // Whoever reads is a process of its own: it dies, and the bank goes on.
-            Err(_) => None,
-        }
+        // Whoever reads is a process of its own: it dies, and the bank goes on.
+        self.caught(act).ok()
     }
 
     fn die(&mut self, death: Death, loss: Loss) {
