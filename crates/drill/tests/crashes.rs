@@ -14,7 +14,7 @@ fn whatever_a_crash_leaves_opens_with_all_that_was_acknowledged() {
     assert!(report.states >= STATES, "{report:?}");
     // None of what is looked at in samples may have been left out, and some tearing is found out.
     assert!(report.recoveries > 0 && report.read > 0 && report.refused > 0, "{report:?}");
-    assert!(report.refused < report.torn && report.torn < report.states, "{report:?}");
+    assert!(report.refused <= report.torn && report.torn < report.states, "{report:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::disk::SimDisk;
 use crate::disk::image::Image;
 use crate::sent::{Sent, linked};
 use pabal_bank::command::{self, RECORD_BYTES_MAX};
+use pabal_bank::ledger::entry::COMMAND_BYTES;
 use pabal_bank::ledger::{Class, Command, Date, Id, Kind};
 use pabal_core::{BankMachine, Query};
 use pabal_engine::{Commands, Lane, Request, RequestHeader, Stepper};
@@ -20,6 +21,9 @@ const START_MS: u64 = 1_800_000_000_000;
 const DATE: Date = Date(20_000);
 /// Ids that the bank remembers: more than a history sends.
 const IDS: u32 = 512;
+/// Bytes of a kept record whose entry has 32 of the 63 units that a block has for entries: no two share a block, and
+/// no more room is asked for than is taken. So records get as long as their segments allow.
+const HALF_BLOCK_BYTES: usize = 32 * 64 - COMMAND_BYTES;
 /// Commands of a request at most.
 const COMMANDS_MAX: usize = 6;
 
@@ -83,31 +87,33 @@ impl Sender {
     }
 
     /// Keeps a record: what makes the journal's records long.
-    fn keep(&mut self) -> Sent {
-        let bytes = match self.draw.below(4) {
-            0 => RECORD_BYTES_MAX,
-            // More than two of them do not share a block, and a record that holds several takes little more room
-            // than it is given.
-            _ => 1000 + self.draw.below(900),
-        };
-        let (id, key, byte) = (self.id(), self.draw.below(5) as u64, self.draw.below(255) as u8 + 1);
+    fn keep(&mut self, bytes: usize) -> Sent {
+        let (id, key, byte) = (self.id(), self.draw.below(100) as u64, self.draw.below(255) as u8 + 1);
         let bytes = command::keep_record(id, 1, key, &vec![byte; bytes]).expect("not longer than may be");
         Sent::new(&bytes)
     }
 
-    /// A request of one command to six.
-    fn request(&mut self) -> Vec<Sent> {
+    /// A request of one command to six, most of them with the room that they need in a segment of so many blocks.
+    fn request(&mut self, segment_blocks: usize) -> Vec<Sent> {
         let mut request = Vec::new();
-        let commands = 1 + self.draw.below(COMMANDS_MAX);
+        let commands = 1 + self.draw.below(COMMANDS_MAX.min(segment_blocks - 2));
+        let is_long = self.draw.once_in(2);
+        if self.draw.once_in(16) {
+            return vec![self.keep(RECORD_BYTES_MAX)];
+        }
         while request.len() < commands {
             let left = commands - request.len();
             match self.draw.below(10) {
-                0..4 => request.push(self.keep()),
-                4 if left > 1 => {
+                0..9 if is_long => request.push(self.keep(HALF_BLOCK_BYTES)),
+                0 => {
+                    let bytes = 1 + self.draw.below(HALF_BLOCK_BYTES);
+                    request.push(self.keep(bytes));
+                }
+                1..4 if left > 1 => {
                     let parts = 2 + self.draw.below(left - 1);
                     request.extend(linked((0..parts).map(|_| self.money().into()).collect()));
                 }
-                5 => request.push(command::expire_holds(self.id(), 2).into()),
+                4 => request.push(command::expire_holds(self.id(), 2).into()),
                 _ => request.push(self.money().into()),
             }
         }
@@ -217,24 +223,24 @@ impl Lived<'_> {
         let steps = 10 + self.sender.draw.below(10);
         for _ in 0..steps {
             match self.sender.draw.below(16) {
-                0..5 => {
-                    let request = self.sender.request();
+                0..7 => {
+                    let request = self.sender.request(self.place.segment_blocks as usize);
                     self.sender.sent.push(request.clone());
                     self.submit(&bank, request);
                 }
                 // What was sent before, in this life or in an earlier one.
-                5 if !self.sender.sent.is_empty() => {
+                7 if !self.sender.sent.is_empty() => {
                     let again = self.sender.draw.below(self.sender.sent.len());
                     let request = self.sender.sent[again].clone();
                     self.submit(&bank, request);
                 }
-                6 => {
+                8 => {
                     let account = CUSTOMERS[self.sender.draw.below(2)];
                     let ticket = bank.query(Query::Account(account));
                     lock(self.watched).questions(ticket);
                 }
-                7..11 => bank.execute().map_err(failed)?,
-                11 => drop(bank.make_segment()),
+                9..12 => bank.execute().map_err(failed)?,
+                12 => drop(bank.make_segment()),
                 _ => drop(bank.write().map_err(failed)?),
             }
             // A reversal names something of late.
