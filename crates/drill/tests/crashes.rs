@@ -3,7 +3,7 @@
 use pabal_drill::crashes::{enumerate, replay};
 
 /// States that are tried here.
-const STATES: u64 = 2_000;
+const STATES: u64 = 10_000;
 
 #[test]
 fn whatever_a_crash_leaves_opens_with_all_that_was_acknowledged() {

@@ -253,7 +253,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Drill(Drill::Crashes { states, seed, threads, history, json })) => {
             let bar = Bar::new(!json && history.is_none());
             let report = command::crashes::run(states, seed, threads, history, &bar);
-            show::report(&report, json, show::fields)?;
+            show::report(&report, json, show::crashes)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
         Some(Command::Drill(Drill::Check { data, sent, acked })) => {

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// A name for what a disk holds: two disks of the same name hold the same.
 pub type Content = u128;
 
+/// A name for what a block holds.
+type BlockHash = [u8; 16];
+
 /// The bank of one history: all that a start is told.
 pub struct Place {
     /// Blocks of a segment.
@@ -69,7 +72,7 @@ pub struct Judge<'p> {
     config: JournalConfig,
     outcomes: HashMap<Content, Outcome>,
     /// Hashes of blocks by where they lie, which they do as long as they are kept here.
-    blocks: HashMap<*const [u8; BLOCK], (Arc<[u8; BLOCK]>, [u8; 16])>,
+    blocks: HashMap<*const [u8; BLOCK], (Arc<[u8; BLOCK]>, BlockHash)>,
 }
 
 impl<'p> Judge<'p> {
@@ -81,7 +84,7 @@ impl<'p> Judge<'p> {
 
     /// What this disk holds. Of a segment whose making was cut short only the name counts.
     pub fn content(&mut self, image: &Image) -> Content {
-        const ZERO: [u8; 16] = [0; 16];
+        const ZERO: BlockHash = [0; 16];
         let mut content = Vec::with_capacity(2048);
         for (path, file) in image.files() {
             content.extend_from_slice(path.as_os_str().as_encoded_bytes());
