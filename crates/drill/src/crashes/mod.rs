@@ -1,6 +1,6 @@
 //! Crash enumeration: short histories of a bank, and every way in which each of them can be cut off.
 //!
-//! A history is made from a number: three lives of one bank on one disk, each beginning with what a crash of the one
+//! A history is made from a number: four lives of one bank on one disk, each beginning with what a crash of the one
 //! before it left, at a moment that is drawn. It has small segments, so that they roll; requests of one command to
 //! six, bundles, long records, repeated requests, questions; closing records; spares made at different moments; stops
 //! in order.
@@ -44,7 +44,9 @@ use crate::disk::image::Image;
 use loss::Crash;
 
 /// Lives of a bank in a history.
-const LIVES: usize = 3;
+const LIVES: usize = 4;
+/// Moments within which a recovery ends, where it makes no segment.
+const RECOVERY: usize = 6;
 /// Of one state in so many the next life is lived, and cut off at each moment.
 const LIVED_ONE_IN: usize = 64;
 /// One state in so many is read offline too.
@@ -254,11 +256,21 @@ impl History<'_> {
     /// What the next life begins with: a crash of this one that is drawn.
     fn next(&mut self, life: &Life) -> Option<(Image, Arc<Known>)> {
         let last = life.moments.len() - 1;
-        let number = if self.draw.once_in(3) { last } else { self.draw.below(last + 1) };
+        let number = match self.draw.below(4) {
+            0 => last,
+            // In the recovery itself.
+            1 => self.draw.below(last.min(RECOVERY) + 1),
+            _ => self.draw.below(last + 1),
+        };
         let moment = &life.moments[number];
         let before = if number == 0 { &life.begin } else { &life.moments[number - 1].image };
         let mut crashes = loss::every(before, &moment.image, &mut self.draw);
         crashes.retain(|crash| !crash.tears());
+        // Half a record written leaves most to put right, and seen from within nothing says that it is not durable.
+        let in_write = |crash: &Crash| matches!(crash, Crash::ProcessInWrite(_));
+        if crashes.iter().any(in_write) && self.draw.once_in(2) {
+            crashes.retain(in_write);
+        }
         let crash = &crashes[self.draw.below(crashes.len())];
         let left = crash.leave(before, &moment.image);
         // What is wrong with it was told when it was judged.
