@@ -44,7 +44,7 @@ impl Writer {
         let mut done = None;
         let releases = match work {
             Work::Record(mut buffer, releases) if planted(Bug::AcknowledgedEarly) => {
-                self.release(releases);
+                self.release(releases)?;
                 self.journal.append(&mut buffer)?;
                 return Ok(Some(buffer));
             }
@@ -55,11 +55,11 @@ impl Writer {
             }
             Work::Release(releases) => releases,
         };
-        self.release(releases);
+        self.release(releases)?;
         Ok(done)
     }
 
-    fn release<M: Machine>(&self, releases: Vec<Release<M>>) {
+    fn release<M: Machine>(&self, releases: Vec<Release<M>>) -> Result<(), Error> {
         for release in releases {
             match release {
                 // Whoever asked may have gone away; that is its own affair.
@@ -70,6 +70,7 @@ impl Writer {
                 }
             }
         }
+        Ok(())
     }
 
     /// Works until the core hangs up; gives itself back, or the error that ended it.
