@@ -12,6 +12,7 @@
 //! their bytes, or one mistake would stand in both and be found by neither.
 #![deny(missing_docs)]
 
+pub mod crashes;
 pub mod disk;
 pub mod model;
 pub mod sent;

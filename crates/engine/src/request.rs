@@ -1,5 +1,8 @@
 //! Requests: commands with all that an admission, an audit and a retry need to know of their sender.
 
+/// Less where a segment is shorter. A request that may take more is refused, requests that together may take more get
+/// records of their own.
+pub use pabal_journal::RECORD_BLOCKS_MAX;
 use pabal_journal::sync::mpsc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,9 +12,6 @@ pub const COMMANDS_MAX: usize = 8190;
 pub const BYTES_MAX: usize = 1 << 20;
 /// Commands in one bulk request at most: the one small batch that bulk may add to an online request's wait.
 pub const BULK_COMMANDS_MAX: usize = 512;
-/// Blocks of one record at most, 4 MiB; less where a segment is shorter. A request that may take more is refused,
-/// requests that together may take more get records of their own.
-pub const RECORD_BLOCKS_MAX: u32 = 1024;
 /// Blocks of the record of one bulk request at most, 512 KiB.
 pub const BULK_BLOCKS_MAX: u32 = 128;
 /// Marks the header of a request among the entries of a record.

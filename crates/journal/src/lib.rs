@@ -13,6 +13,9 @@
 //! rotten: the journal does not open, says where, and serves nothing of it. One disk cannot detect the
 //! lost write of the very last record; a closing record, written when the core is idle, confirms it.
 //!
+//! Every opening makes what follows the last record durably blank before anything is written, also where it is seen to
+//! be: what an interrupted cut hid must not come back.
+//!
 //! *Fail-stop.* After a failed write or sync nobody knows what the disk holds. It is never retried; the
 //! journal refuses everything from then on, and the next opening reads what is there.
 #![deny(missing_docs)]
@@ -41,7 +44,7 @@ pub use disk::{Disk, SystemDisk};
 pub use durable::Durable;
 pub use error::Error;
 pub use reader::Reader;
-pub use record::{FORMAT, Record, RecordHeader, RecordKind};
+pub use record::{FORMAT, RECORD_BLOCKS_MAX, Record, RecordHeader, RecordKind};
 pub use scan::{Cut, Scanned, verify};
 pub use segment::{Layout, SEGMENT_BLOCKS_DEFAULT};
 pub use supply::Supply;

@@ -8,6 +8,9 @@ pub const FORMAT: u16 = 1;
 /// The unit of a record's first block at which its entries begin.
 pub(crate) const FIRST_UNIT: usize = 3;
 
+/// Blocks of one record at most, 4 MiB.
+pub const RECORD_BLOCKS_MAX: u32 = 1024;
+
 /// What a record is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]

@@ -1,7 +1,7 @@
 //! Segment files: their names, their making, their opening.
 
 use crate::block::{BLOCK, BlockHeader, KIND_SEGMENT, MAGIC, SegmentHeader, UNIT, check};
-use crate::disk::{Disk, Writing};
+use crate::disk::{Disk, DiskFile, Writing};
 use crate::error::Error;
 use crate::record::FORMAT;
 use pabal_fault::{Bug, Point, planted};
@@ -189,17 +189,22 @@ pub(crate) fn make(
     disk.sync_folder(dir).map_err(Error::io(Point::MakeFolderSync, dir))
 }
 
+/// Writes zeros from one byte up to another.
+pub(crate) fn zero(file: &dyn DiskFile, mut from: u64, to: u64) -> std::io::Result<()> {
+    while from < to {
+        let length = (to - from).min(ZEROS.0.len() as u64);
+        file.write(&ZEROS.0[..length as usize], from)?;
+        from += length;
+    }
+    Ok(())
+}
+
 /// Makes a file that is durably zero but for its first block.
 fn fill(disk: &dyn Disk, path: &Path, layout: Layout, first: &[u8], direct: bool) -> Result<(), Error> {
     let how = Writing { new: true, direct };
     let file = disk.open_to_write(path, how).map_err(Error::io(Point::MakeOpen, path))?;
     file.reserve(layout.bytes()).map_err(Error::io(Point::MakeReserve, path))?;
-    let mut at = 0;
-    while at < layout.bytes() {
-        let length = (layout.bytes() - at).min(ZEROS.0.len() as u64);
-        file.write(&ZEROS.0[..length as usize], at).map_err(Error::io(Point::MakeWrite, path))?;
-        at += length;
-    }
+    zero(&*file, 0, layout.bytes()).map_err(Error::io(Point::MakeWrite, path))?;
     let mut aligned = crate::buffer::RecordBuffer::of_blocks(1);
     aligned.bytes_mut().copy_from_slice(first);
     file.write(aligned.bytes(), 0).map_err(Error::io(Point::MakeHeader, path))?;

@@ -5,7 +5,7 @@ use crate::buffer::RecordBuffer;
 use crate::disk::{Disk, DiskFile, Lock, SystemDisk, Writing};
 use crate::durable::Durable;
 use crate::error::Error;
-use crate::record::RecordHeader;
+use crate::record::{RECORD_BLOCKS_MAX, RecordHeader};
 use crate::scan::{By, Cut, Visit, scan};
 use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
 use crate::supply::{Maker, Supply};
@@ -135,10 +135,8 @@ impl Journal {
         if let Some(last) = &scanned.last {
             journal.settle(last)?;
         }
-        if let Some(cut) = &scanned.cut
-            && !planted(Bug::TornLeft)
-        {
-            journal.cut(cut)?;
+        if !planted(Bug::TornLeft) {
+            journal.blank(segments)?;
         }
         journal.durable.advance(journal.sequence, journal.next_block);
         let recovered = Recovered {
@@ -169,14 +167,28 @@ impl Journal {
         self.file.sync().map_err(Error::io(Point::OpenLastSync, path()))
     }
 
-    fn cut(&self, cut: &Cut) -> Result<(), Error> {
-        let path = segment::path(&self.dir, self.layout.segment_of(cut.from_block));
-        let how = Writing { new: false, direct: false };
-        let file = self.disk.open_to_write(&path, how).map_err(Error::io(Point::CutOpen, &path))?;
-        let zeros = vec![0; cut.blocks as usize * BLOCK];
-        let offset = self.layout.offset_of(cut.from_block);
-        file.write(&zeros, offset).map_err(Error::io(Point::CutWrite, &path))?;
-        file.sync().map_err(Error::io(Point::CutSync, &path))
+    /// Makes what follows the last record durably blank, as far as a record may have been begun there: here, and in
+    /// the next segment if it had no room here. A torn record is cut by this. It is done also where blank is all
+    /// that is seen: of a record whose cutting was itself cut short, or could not be made durable, the disk may still
+    /// hold what the system shows as blank. After a loss of power it would stand among what is written from now on,
+    /// and all of it be refused as rotten.
+    fn blank(&self, segments: u64) -> Result<(), Error> {
+        let next = self.segment + 1;
+        for (segment, first) in [(self.segment, self.next_block), (next, self.layout.first_of(next))] {
+            let end = (segment + 1) * self.layout.segment_blocks;
+            let blocks = end.saturating_sub(first).min(RECORD_BLOCKS_MAX as u64);
+            if segment >= segments || blocks == 0 {
+                continue;
+            }
+            let path = segment::path(&self.dir, segment);
+            let how = Writing { new: false, direct: self.direct };
+            let file = self.disk.open_to_write(&path, how).map_err(Error::io(Point::CutOpen, &path))?;
+            let from = self.layout.offset_of(first);
+            segment::zero(&*file, from, from + blocks * BLOCK as u64)
+                .map_err(Error::io(Point::CutWrite, &path))?;
+            file.sync().map_err(Error::io(Point::CutSync, &path))?;
+        }
+        Ok(())
     }
 
     /// How blocks lie in segments.
@@ -227,6 +239,7 @@ impl Journal {
 
     fn write(&mut self, buffer: &mut RecordBuffer) -> Result<(), Error> {
         let start = buffer.start_block();
+        assert!(buffer.blocks() <= RECORD_BLOCKS_MAX as usize, "records are bounded where they are made");
         let segment = self.layout.segment_of(start);
         let here = start == self.next_block && segment == self.segment;
         let rolled = segment == self.segment + 1 && start == self.layout.first_of(segment);

@@ -118,6 +118,24 @@ enum Drill {
         #[arg(long)]
         acked: PathBuf,
     },
+    /// Every way to crash of short histories, on a disk in memory.
+    Crashes {
+        /// States of the disk to see, each counted once.
+        #[arg(long, default_value_t = 1_000_000)]
+        states: u64,
+        /// What the histories follow from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Histories at a time.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// Only this history, as a failure names it.
+        #[arg(long)]
+        history: Option<u64>,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Count what came of them.
     Check {
         #[arg(long)]
@@ -231,6 +249,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let report = command::full::run(&data, &filler, &sent, &acked)?;
             show::report(&report, true, show::fields)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Drill(Drill::Crashes { states, seed, threads, history, json })) => {
+            let bar = Bar::new(!json && history.is_none());
+            let report = command::crashes::run(states, seed, threads, history, &bar);
+            show::report(&report, json, show::crashes)?;
+            Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
         Some(Command::Drill(Drill::Check { data, sent, acked })) => {
             let report = command::drill::check(&data, &sent, &acked)?;

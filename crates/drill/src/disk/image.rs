@@ -94,6 +94,11 @@ impl Image {
         self.files.get_mut(&id).expect("an open file")
     }
 
+    /// All files by their names, in order.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &FileImage)> {
+        self.names.iter().map(|(path, id)| (path.as_path(), &self.files[id]))
+    }
+
     /// Paths of files, in order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.names.keys().map(PathBuf::as_path)
@@ -133,14 +138,40 @@ impl Image {
         self.pending_names.clear();
     }
 
+    /// Changes of names that are not durable yet.
+    pub fn names_pending(&self) -> usize {
+        self.pending_names.len()
+    }
+
+    /// The file that was written to since this image was the same disk's, its name, and how often blocks of it were.
+    pub fn written_since(&self, before: &Image) -> Option<Written<'_>> {
+        self.files.iter().find_map(|(id, file)| {
+            let known = before.files.get(id).map_or(0, |file| file.pending.len());
+            let blocks = file.pending.get(known..).filter(|blocks| !blocks.is_empty())?;
+            let path = self.names.iter().find(|(_, named)| *named == id)?.0;
+            Some(Written { file: *id, path, blocks })
+        })
+    }
+
     /// What a crash leaves: what is to be chosen, `choose` chooses.
     pub fn crash(&mut self, loss: Loss, choose: Choose<'_>) {
         if loss == Loss::Process {
             return;
         }
+        let names = choose(self.pending_names.len() + 1);
+        self.lose_power(names, &mut |_, versions| match choose(versions + 1) {
+            0 => Kept::Old,
+            chosen if loss == Loss::PowerTorn => Kept::Torn(chosen - 1, choose(BLOCK / SECTOR + 1)),
+            chosen => Kept::New(chosen - 1),
+        });
+    }
+
+    /// What a loss of power leaves when so many of the pending changes of names survive, and of each block that was
+    /// written to and not synced what `keep` says, which hears the file and how many contents the block was given,
+    /// oldest first. Writing to a block what it holds durably leaves no doubt and is not asked about.
+    pub fn lose_power(&mut self, names: usize, keep: &mut dyn FnMut(&Path, usize) -> Kept) {
         // A journaling file system: changes of names survive in their order, up to some point.
-        let kept = choose(self.pending_names.len() + 1);
-        for change in self.pending_names.drain(..).take(kept) {
+        for change in self.pending_names.drain(..).take(names) {
             match change {
                 NameChange::Add(path, id) => drop(self.durable_names.insert(path, id)),
                 NameChange::Remove(path) => drop(self.durable_names.remove(&path)),
@@ -153,10 +184,31 @@ impl Image {
         }
         self.names = self.durable_names.clone();
         self.files.retain(|id, _| self.durable_names.values().any(|kept| kept == id));
-        for file in self.files.values_mut() {
-            file.crash(loss, choose);
+        for (path, id) in &self.names {
+            self.files.get_mut(id).expect("a named file").lose_power(path, keep);
         }
     }
+}
+
+/// A write, or several, to one file.
+pub struct Written<'i> {
+    /// The file.
+    pub file: u64,
+    /// Its name.
+    pub path: &'i Path,
+    /// The blocks, in their order: where, and what.
+    pub blocks: &'i [(usize, Block)],
+}
+
+/// What a loss of power leaves of a block that was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// What was durable before.
+    Old,
+    /// The content of this number.
+    New(usize),
+    /// So many sectors of it, and then what was durable before.
+    Torn(usize, usize),
 }
 
 impl FileImage {
@@ -235,21 +287,24 @@ impl FileImage {
         self.durable[at] = block;
     }
 
-    fn crash(&mut self, loss: Loss, choose: Choose<'_>) {
+    fn lose_power(&mut self, path: &Path, keep: &mut dyn FnMut(&Path, usize) -> Kept) {
         let mut writes: BTreeMap<usize, Vec<Block>> = BTreeMap::new();
         for (at, block) in self.pending.drain(..) {
             writes.entry(at).or_default().push(block);
         }
-        for (at, versions) in writes {
-            // As it was, or as one of its writes made it.
-            let chosen = choose(versions.len() + 1);
-            let Some(new) = chosen.checked_sub(1).map(|i| versions[i].clone()) else { continue };
-            let new = match loss {
-                Loss::PowerTorn => {
-                    let old = self.durable.get(at).cloned().flatten();
-                    torn(&old, &new, choose(BLOCK / SECTOR + 1))
-                }
-                _ => new,
+        for (at, mut versions) in writes {
+            let old = self.durable.get(at).cloned().flatten();
+            // Where the file was shorter before, its length is in doubt too.
+            if at < self.durable.len() {
+                versions.retain(|version| *version != old);
+            }
+            if versions.is_empty() {
+                continue;
+            }
+            let new = match keep(path, versions.len()) {
+                Kept::Old => continue,
+                Kept::New(version) => versions[version].clone(),
+                Kept::Torn(version, sectors) => torn(&old, &versions[version], sectors),
             };
             self.settle(at, new);
         }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod core;
+pub mod crashes;
 pub mod drill;
 pub mod full;
 pub mod read;

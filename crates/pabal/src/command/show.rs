@@ -90,6 +90,12 @@ pub fn fields(report: &Value) -> String {
     lines(&found.iter().map(|(name, is)| (name.as_str(), is.clone())).collect::<Vec<_>>())
 }
 
+/// The report of crash enumeration: its fields, and then each failure.
+pub fn crashes(report: &Value) -> String {
+    let failures = report["failures"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    failures.fold(fields(report), |text, failure| text + "\n" + failure)
+}
+
 /// The report of `verify`: the last line says it all.
 pub fn verified(report: &Value) -> String {
     let yes = |field: &str, yes: &str, no: &str| {
