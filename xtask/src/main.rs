@@ -11,7 +11,9 @@ mod full;
 mod fuzz;
 mod licence;
 mod need;
+mod planted;
 mod schedules;
+mod simulate;
 mod sum;
 mod test;
 
@@ -40,6 +42,27 @@ enum Task {
         /// How many times
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
         cycles: u64,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run banks in a world that is made up and hostile, seed by seed; look for all that must never be
+    Simulate {
+        /// How many seeds; a hundred crash states are enumerated for each
+        #[arg(long, default_value_t = simulate::SEEDS, value_parser = clap::value_parser!(u64).range(1..))]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Only this seed, with its story
+        #[arg(long)]
+        seed: Option<u64>,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Plant bugs, one at a time, and see whether the simulator catches them
+    Planted {
         /// One JSON object on standard output
         #[arg(long)]
         json: bool,
@@ -86,6 +109,8 @@ fn main() -> ExitCode {
         Task::Test => test::run(root()),
         Task::Deny => deny::run(root()),
         Task::Crash { cycles, json } => crash::run(cycles, json),
+        Task::Simulate { seeds, from, seed, json } => simulate::run(seeds, from, seed, json),
+        Task::Planted { json } => planted::run(json),
         Task::Schedules { schedules, seed } => schedules::run(schedules, seed),
         Task::Faults { calls, json } => faults::run(calls, json),
         Task::Full { json } => full::run(json).map(|passed| passed.unwrap_or(true)),

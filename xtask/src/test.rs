@@ -14,7 +14,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 
 use crate::sum::{Sum, Tally};
-use crate::{cargo, crash, deny, faults, full, fuzz, need, schedules};
+use crate::{cargo, crash, deny, faults, full, fuzz, need, planted, schedules, simulate};
 
 /// Cycles of the crash drill's short form; `cargo xtask crash --cycles 1000` is the full one.
 const CRASH_CYCLES: u64 = 50;
@@ -36,6 +36,8 @@ pub fn run(root: &Path) -> Result<bool> {
         step("schedules", schedules::short),
         step("deny", || deny::run(root).map(Tally::one)),
         step("crash", || crash::run(CRASH_CYCLES, false).map(Tally::one)),
+        step("simulate", || simulate::run(simulate::SEEDS, 0, None, false).map(Tally::one)),
+        step("planted", || planted::run(false).map(Tally::one)),
         step("faults", || faults::run(FAULTS_CALLS, false).map(Tally::one)),
         step("full", || full::run(false).map(|passed| passed.map_or(Tally::skipped(), Tally::one))),
         step("fuzz", || fuzz::step(root)),

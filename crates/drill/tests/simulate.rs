@@ -6,7 +6,7 @@ const TICKS: u64 = 400;
 
 #[test]
 fn some_seeds_find_nothing() {
-    let found = campaign(0..40, TICKS, 2, 4, &|_| {});
+    let found = campaign(0..40, TICKS, 2, 4, &mut |_| {});
     assert!(found.failures.is_empty(), "{:#?}", found.failures);
     assert!(found.crashes > found.seeds && found.decided > 50 * found.seeds, "{found:?}");
 }

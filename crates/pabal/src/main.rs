@@ -19,10 +19,17 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The version, and whether bugs were planted for the drills: never in what is shipped.
+const VERSION: &str = if pabal_fault::PLANTED {
+    concat!(env!("CARGO_PKG_VERSION"), "\nplanted: true")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), "\nplanted: false")
+};
+
 /// A retail and postal bank: the courier relay that always gets through (파발).
 #[derive(Parser)]
 // `--data` before a command would be passed over, and another bank read than was meant.
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, long_version = VERSION, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -117,6 +124,24 @@ enum Drill {
         sent: PathBuf,
         #[arg(long)]
         acked: PathBuf,
+    },
+    /// Banks in a world that is made up and hostile, and every way to crash of short histories.
+    Simulate {
+        /// How many seeds.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Only this one, with its story.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Seeds at a time.
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
     },
     /// Every way to crash of short histories, on a disk in memory.
     Crashes {
@@ -249,6 +274,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let report = command::full::run(&data, &filler, &sent, &acked)?;
             show::report(&report, true, show::fields)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Drill(Drill::Simulate { seeds, from, seed, threads, json })) => {
+            let report = match seed {
+                Some(seed) => command::simulate::again(seed),
+                None => command::simulate::run(from, seeds, threads, &Bar::new(!json)),
+            };
+            show::report(&report, json, show::simulated)?;
+            Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
         Some(Command::Drill(Drill::Crashes { states, seed, threads, history, json })) => {
             let bar = Bar::new(!json && history.is_none());

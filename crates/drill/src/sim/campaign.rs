@@ -2,8 +2,9 @@
 
 use super::judge::Wrong;
 use super::world::{Report, run};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 
 /// A seed that failed.
 #[derive(Clone, Debug)]
@@ -46,37 +47,37 @@ impl Campaign {
     }
 }
 
-/// Runs these seeds, `ticks` steps each. `stop` says after how many failures no new seed is begun. `progress` hears
-/// how many are done.
+/// Runs these seeds, `ticks` steps each. After so many failures no new seed is begun. `progress` hears how many are
+/// done.
 pub fn campaign(
-    seeds: std::ops::Range<u64>,
+    seeds: Range<u64>,
     ticks: u64,
     threads: usize,
-    stop: usize,
-    progress: &(dyn Fn(u64) + Sync),
+    failures_max: usize,
+    progress: &mut dyn FnMut(u64),
 ) -> Campaign {
-    let next = AtomicU64::new(seeds.start);
-    let sum = Mutex::new(Campaign::default());
+    let (next, enough) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let mut sum = Campaign::default();
     std::thread::scope(|scope| {
+        let (done, reports) = channel();
         for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                loop {
+            let (done, next, enough, end) = (done.clone(), &next, &enough, seeds.end);
+            scope.spawn(move || {
+                while !enough.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let report = run(seed, ticks);
-                    let mut sum = sum.lock().expect("not poisoned");
-                    sum.add(seed, report);
-                    progress(sum.seeds);
-                    if sum.failures.len() >= stop {
+                    if seed >= end || done.send((seed, run(seed, ticks))).is_err() {
                         return;
                     }
                 }
             });
         }
+        drop(done);
+        for (seed, report) in reports {
+            sum.add(seed, report);
+            enough.store(sum.failures.len() >= failures_max, Ordering::Relaxed);
+            progress(sum.seeds);
+        }
     });
-    let mut sum = sum.into_inner().expect("not poisoned");
     sum.failures.sort_by_key(|failure| failure.seed);
     sum
 }

@@ -7,4 +7,5 @@ pub mod drill;
 pub mod full;
 pub mod read;
 pub mod show;
+pub mod simulate;
 pub mod verify;

@@ -96,6 +96,29 @@ pub fn crashes(report: &Value) -> String {
     failures.fold(fields(report), |text, failure| text + "\n" + failure)
 }
 
+/// The report of the simulator: the story of a seed that failed, what was wrong and how to see it again, the sums.
+pub fn simulated(report: &Value) -> String {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from).collect()
+    };
+    let mut said = texts(&report["story"]);
+    for failed in report["failed"].as_array().into_iter().flatten() {
+        let text = |field: &str| failed[field].as_str().unwrap_or_default();
+        let seed = failed["seed"].as_u64().map(|seed| format!("seed {seed}, step {}: ", failed["tick"]));
+        said.push(format!("{}{}: {}", seed.unwrap_or_default(), text("check"), text("what")));
+        if let Some(replay) = failed["replay"].as_str() {
+            said.push(format!("    {replay}"));
+        }
+    }
+    let points = report["points"].as_object().into_iter().flatten();
+    let never = points.filter(|(_, count)| **count == 0).map(|(name, _)| format!("never reached: {name}"));
+    said.extend(never);
+    let names = ["seeds", "ticks", "crashes", "refused", "decided", "states", "trace", "failures", "seconds"];
+    let sums: Vec<_> = names.into_iter().map(|name| (name, value(&report[name]))).collect();
+    said.push(lines(&sums));
+    said.join("\n")
+}
+
 /// The report of `verify`: the last line says it all.
 pub fn verified(report: &Value) -> String {
     let yes = |field: &str, yes: &str, no: &str| {
