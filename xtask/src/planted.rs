@@ -79,7 +79,7 @@ fn line(name: &str, hunt: &anyhow::Result<Value>) -> String {
     match hunt {
         Ok(hunt) if hunt["caught"] == true => {
             let by = hunt["by"].as_str().unwrap_or_default();
-            format!("{name:20} caught after {:>3} seeds by: {by}", hunt["seeds"])
+            format!("{name:20} caught after {:>3} seeds by: {by}", hunt["seeds"].as_u64().unwrap_or(0))
         }
         Ok(_) => format!("{name:20} NOT CAUGHT within {SEEDS} seeds"),
         Err(error) => format!("{name:20} could not be hunted: {error:#}"),

@@ -182,6 +182,6 @@ fn a_crate_without_a_floor_and_a_floor_without_a_crate_are_found() {
     metadata["packages"][0]["name"] = "pabal-new".into();
     assert_eq!(
         findings(&metadata),
-        ["pabal-new has no place in FLOORS", "pabal-ledger is in FLOORS and is no crate"]
+        ["pabal-new has no place in FLOORS", "pabal-fault is in FLOORS and is no crate"]
     );
 }

@@ -5,7 +5,7 @@
 
 use crate::cli::flip;
 use crate::{BLOCK, kept, loaded, pabal, run, segment_of, text, walk};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Verifies and expects the journal to be wrong: what `chain` says.
 fn broken(data: &Path) -> String {
@@ -14,6 +14,11 @@ fn broken(data: &Path) -> String {
     let chain = report["chain"].as_str().expect("where it breaks").to_string();
     assert_ne!(chain, "ok");
     chain
+}
+
+/// The segments of a bank's journal: what else lies in its folder is none.
+fn segments(data: &Path) -> Vec<PathBuf> {
+    walk(data).into_iter().filter(|file| file.extension().is_some_and(|e| e == "seg")).collect()
 }
 
 fn is_good(data: &Path) {
@@ -40,7 +45,7 @@ const REQUEST_FIELDS: [u64; 14] = [192, 194, 195, 196, 197, 198, 200, 201, 202, 
 fn a_flip_of_any_byte_is_found_and_its_place_named() {
     let data = kept("rules-1-then-2.gz");
     is_good(data.path());
-    let files = walk(data.path());
+    let files = segments(data.path());
     let bytes: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("read")).collect();
     let blank = |file: usize, block: usize| bytes[file][block * BLOCK..].iter().take(BLOCK).all(|b| *b == 0);
     let blocks = bytes[0].len() / BLOCK;
@@ -82,14 +87,17 @@ fn a_flip_of_any_byte_is_found_and_its_place_named() {
     }
     is_good(data.path());
     assert!(
-        walk(data.path()).iter().zip(&bytes).all(|(file, was)| &std::fs::read(file).expect("read") == was)
+        segments(data.path())
+            .iter()
+            .zip(&bytes)
+            .all(|(file, was)| &std::fs::read(file).expect("read") == was)
     );
 }
 
 #[test]
 fn after_a_load_a_flip_of_any_byte_is_found_and_its_place_named() {
     let data = loaded(300);
-    let files = walk(data.path());
+    let files = segments(data.path());
     let length = std::fs::metadata(&files[0]).expect("a file").len();
     let mut random = 0x2545_f491_4f6c_dd1du64;
     for i in 0..30 {
@@ -105,7 +113,7 @@ fn after_a_load_a_flip_of_any_byte_is_found_and_its_place_named() {
 #[test]
 fn a_file_that_is_strange_missing_short_or_long_is_named() {
     let data = kept("rules-1-then-2.gz");
-    let files = walk(data.path());
+    let files = segments(data.path());
     let journal = data.path().join("journal");
     let strange = [
         data.path().join("notes.txt"),
@@ -155,7 +163,7 @@ fn a_file_that_is_strange_missing_short_or_long_is_named() {
 #[test]
 fn segments_that_were_swapped_or_are_of_another_journal_are_named() {
     let (data, other) = (loaded(1_500), loaded(1_500));
-    let files = walk(data.path());
+    let files = segments(data.path());
     assert!(files.len() >= 3, "{} segments", files.len());
     let read = |file: &Path| std::fs::read(file).expect("read");
     let whole: Vec<Vec<u8>> = files.iter().map(|file| read(file)).collect();
@@ -168,7 +176,7 @@ fn segments_that_were_swapped_or_are_of_another_journal_are_named() {
         std::fs::write(&files[b], &whole[b]).expect("restored");
     }
     // How requests fall into batches, and so the number of segments, is not the same in both.
-    for i in 1..files.len().min(walk(other.path()).len()) {
+    for i in 1..files.len().min(segments(other.path()).len()) {
         std::fs::write(&files[i], read(&segment_of(other.path(), i))).expect("written");
         let chain = broken(data.path());
         assert!(chain.starts_with(&format!("{}, byte 0: ", files[i].display())), "{chain}");
@@ -185,7 +193,7 @@ fn segments_that_were_swapped_or_are_of_another_journal_are_named() {
 #[test]
 fn a_chain_that_was_made_anew_over_another_outcome_is_found_by_deciding_again() {
     let data = kept("rules-1-then-2.gz");
-    let files = walk(data.path());
+    let files = segments(data.path());
     let mut segments: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("read")).collect();
     // The last posting that was done: one won more, on both sides.
     let mut forged = None;
