@@ -1,8 +1,14 @@
-//! What crash enumeration found, each as short as it can be told.
+//! What crash enumeration and the simulator found, each as short as it can be told.
 
+use pabal_bank::command;
+use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind};
+use pabal_core::BankMachine;
+use pabal_drill::disk::image::Loss;
 use pabal_drill::disk::image::{Image, Kept, SECTOR};
-use pabal_drill::disk::{Access, SimDisk};
-use pabal_journal::{Journal, JournalConfig, RecordBuffer, RecordKind, RecordMeta};
+use pabal_drill::disk::{Access, Fault, SimDisk};
+use pabal_engine::{Commands, EngineConfig, Lane, Request, RequestHeader, Stepper, TimeSource};
+use pabal_journal::disk::{Disk, Writing};
+use pabal_journal::{Error, Journal, JournalConfig, Position, Reader, RecordBuffer, RecordKind, RecordMeta};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -83,4 +89,130 @@ fn a_cut_that_is_not_durable_is_made_again() {
         lost.lose_power(0, &mut |_, _| Kept::New(0));
         assert_eq!(open(&SimDisk::with(lost, 1)).1, 4, "{what}");
     }
+}
+
+/// A record's sync failed. The system showed it still, so the next process counted it and synced again, which a
+/// system that has given the blocks up answers with success. The loss of power after that took an acknowledged
+/// record.
+#[test]
+fn what_a_failed_sync_gave_up_is_written_again() {
+    for seed in 1..20 {
+        let disk = SimDisk::new(seed);
+        let (mut journal, _) = open(&disk);
+        append(&mut journal, 1);
+        disk.arm_next(Access::Sync, Fault::Fails);
+        let mut buffer = RecordBuffer::new();
+        buffer.begin(journal.next_block());
+        let (_, entry) = buffer.entry(1);
+        (entry[0], entry[5]) = (1, 1);
+        let (kind, digest) = (RecordKind::Batch, [0; 16]);
+        buffer.finish(RecordMeta { kind, rules: 1, time_ms: 1, business_date: 1, digest });
+        assert!(journal.append(&mut buffer).is_err(), "its sync fails");
+        drop(journal);
+        disk.crash(Loss::Process);
+        let (journal, counted) = open(&disk);
+        drop(journal);
+        disk.crash(Loss::Power);
+        assert_eq!(open(&disk).1, counted, "seed {seed}: what was counted is there");
+    }
+}
+
+/// Where an entry stood the disk had lost what was written. It was taken for a place at which no entry begins, and a
+/// reversal that named it was refused for good.
+#[test]
+fn what_was_lost_is_not_taken_for_what_never_was() {
+    let disk = SimDisk::new(1);
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 1);
+    append(&mut journal, 1);
+    append(&mut journal, 2); // does not fit: in segment 1, and a block of segment 0 is left free
+    let end = journal.next_block();
+    let reader = Reader::open_on(Arc::new(disk.clone()), Path::new(DIR)).expect("a reader");
+    let (there, free) = (Position::new(2, 3), Position::new(3, 3));
+    assert!(reader.entry_before(there, end).is_ok());
+    assert!(matches!(reader.entry_before(free, end), Err(Error::NoEntry(_))));
+    let file = disk.change(|image| image.find(&Path::new(DIR).join("000000000000.seg")).expect("segment 0"));
+    disk.decay(file, 2, None);
+    assert!(matches!(reader.entry_before(there, end), Err(Error::Rotten { .. })));
+    assert!(matches!(reader.entry_before(free, end), Err(Error::NoEntry(_))));
+    // The last record of the journal too, which no later one tells of.
+    let file = disk.change(|image| image.find(&Path::new(DIR).join("000000000001.seg")).expect("segment 1"));
+    disk.decay(file, 2, None);
+    assert!(matches!(reader.entry_before(Position::new(6, 1), end), Err(Error::Rotten { .. })));
+}
+
+/// The making of a segment had failed, and so had the removal of what was left of it: the next try found a file of
+/// that name and ended the bank, though there was room.
+#[test]
+fn a_segment_left_half_made_is_not_in_the_way() {
+    let disk = SimDisk::new(1);
+    let (mut journal, _) = open(&disk);
+    let left = Path::new(DIR).join("000000000001.tmp");
+    disk.open_to_write(&left, Writing { new: true, direct: true }).expect("left behind");
+    for _ in 0..4 {
+        append(&mut journal, 2);
+    }
+    assert_eq!(journal.sequence(), 4);
+}
+
+const WON: u16 = 410;
+
+fn id(n: u64) -> Id {
+    Id::new(1_800_000_000_000, 0, n << 2)
+}
+
+fn submit(
+    bank: &Stepper<BankMachine>,
+    made: &[Command],
+) -> pabal_engine::Ticket<pabal_engine::Response<pabal_bank::Reply>> {
+    use zerocopy::IntoBytes;
+    let mut commands = Commands::new();
+    made.iter().for_each(|command| commands.push(command.as_bytes()));
+    let header = RequestHeader { time_ms: 1_800_000_000_000, ..RequestHeader::new(Lane::Online, 1) };
+    bank.submit(Request { header, commands })
+}
+
+/// A founded bank with a deposit of 100 won on its way to the disk.
+fn deposit(
+    disk: &SimDisk,
+) -> (Stepper<BankMachine>, pabal_engine::Ticket<pabal_engine::Response<pabal_bank::Reply>>) {
+    let journal =
+        JournalConfig { segment_blocks: 16, disk: Arc::new(disk.clone()), ..JournalConfig::default() };
+    let config = EngineConfig { journal, journal_id: 7, time: TimeSource::Carried };
+    let (mut bank, _) =
+        Stepper::start(Path::new("/bank"), BankMachine::default(), config, &mut |_| {}).expect("it starts");
+    let made = [
+        command::found(id(1), 100, 7, 2, Date(20_000)),
+        command::open(id(2), 1, Class::Cash, WON, 0, i64::MAX),
+        command::open(id(3), 2, Class::CustomerDeposit, WON, 0, 0),
+    ];
+    submit(&bank, &made);
+    bank.execute().expect("founded");
+    while bank.write().expect("durable") {}
+    let heard = submit(&bank, &[command::post(id(4), Kind::CashDeposit, 1, 2, 100, WON)]);
+    bank.execute().expect("deposited");
+    (bank, heard)
+}
+
+/// A reversal named an entry on its way to the disk, and the disk failed. The core went on to decide as if there were
+/// no such entry, or stopped on it as on a rotten journal; the disk's own error was not told.
+#[test]
+fn an_entry_that_could_not_be_written_ends_the_bank_with_the_error_of_the_disk() {
+    let (mut bank, heard) = deposit(&SimDisk::new(1));
+    while bank.write().expect("durable") {}
+    let position = heard.wait().expect("answered").replies[0].position;
+    let reversal = command::reverse(id(5), position, 0);
+    let done = submit(&bank, &[reversal]);
+    bank.execute().expect("decided");
+    bank.write().expect("durable");
+    assert_eq!(done.wait().expect("answered").replies[0].code, Code::Done);
+
+    let disk = SimDisk::new(1);
+    let (mut bank, heard) = deposit(&disk);
+    let reversal = submit(&bank, &[reversal]);
+    disk.arm_next(Access::Write, Fault::Fails);
+    let error = bank.execute().expect_err("the disk fails it").to_string();
+    assert!(error.contains("os error 5"), "{error}");
+    drop(bank);
+    assert!(heard.wait().is_err() && reversal.wait().is_err(), "what became of both is unknown");
 }

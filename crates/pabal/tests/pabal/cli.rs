@@ -26,6 +26,14 @@ fn has(report: &Value, fields: &[&str]) {
     }
 }
 
+/// What is shipped has no bug planted in it, and says so.
+#[test]
+fn the_version_says_that_nothing_is_planted() {
+    let (out, errors, code) = run(&["--version"]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert_eq!(out.lines().collect::<Vec<_>>()[1..], ["planted: false"], "{out}");
+}
+
 #[test]
 fn verify_of_a_sound_journal() {
     let data = kept("rules-1-then-2.gz");
