@@ -129,7 +129,7 @@ impl Image {
 
     /// Blocks that are taken, written or reserved.
     pub fn used(&self) -> usize {
-        self.names.values().map(|id| self.files[id].seen.len().max(self.files[id].reserved)).sum()
+        self.names.values().map(|id| self.files[id].taken()).sum()
     }
 
     /// Makes all names durable.
@@ -220,6 +220,11 @@ impl FileImage {
     /// Whether this block was written and may not be durable.
     pub fn is_pending(&self, at: usize) -> bool {
         self.pending.iter().any(|(pending, _)| *pending == at)
+    }
+
+    /// Blocks whose space it has.
+    pub fn taken(&self) -> usize {
+        self.seen.len().max(self.length.div_ceil(BLOCK as u64) as usize).max(self.reserved)
     }
 
     /// Writes whole blocks, as the running system sees them.

@@ -485,7 +485,7 @@ impl DiskFile for SimFile {
         plain(&self.disk, Access::Reserve, &self.path, |world| {
             let blocks = (length as usize).div_ceil(BLOCK);
             let file = world.image.file(self.id);
-            let more = blocks.saturating_sub(file.seen.len().max(file.reserved));
+            let more = blocks.saturating_sub(file.taken());
             if world.image.used().saturating_add(more) > world.capacity {
                 return Err(Error::from_raw_os_error(ENOSPC));
             }
@@ -507,7 +507,7 @@ impl DiskFile for SimFile {
             false => widened(world.image.file(self.id).seen.get(first), written, offset as usize % BLOCK),
         };
         let file = world.image.file(self.id);
-        let more = (first + blocks.len()).saturating_sub(file.seen.len().max(file.reserved));
+        let more = (first + blocks.len()).saturating_sub(file.taken());
         if more > 0 && world.image.used().saturating_add(more) > world.capacity {
             return Err(Error::from_raw_os_error(ENOSPC));
         }
