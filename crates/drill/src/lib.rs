@@ -15,5 +15,6 @@
 pub mod crashes;
 pub mod disk;
 pub mod model;
+mod random;
 pub mod sent;
 pub mod sim;

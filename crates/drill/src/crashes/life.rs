@@ -1,10 +1,10 @@
 //! A life of a bank: from an opening to an end, with requests between them, on a disk that is watched.
 
-use super::draw::Draw;
 use super::judge::Place;
 use super::seen::{Known, Moment, Watched};
 use crate::disk::SimDisk;
 use crate::disk::image::Image;
+use crate::random::Random;
 use crate::sent::{Sent, linked};
 use pabal_bank::command::{self, RECORD_BYTES_MAX};
 use pabal_bank::ledger::entry::COMMAND_BYTES;
@@ -29,7 +29,7 @@ const COMMANDS_MAX: usize = 6;
 
 /// Sends requests to one bank through all its lives.
 pub struct Sender {
-    draw: Draw,
+    draw: Random,
     ids: u64,
     founding: Vec<Sent>,
     sent: Vec<Vec<Sent>>,
@@ -42,7 +42,7 @@ impl Sender {
     pub fn new(seed: u64) -> Sender {
         let nothing = Id::default();
         let mut sender = Sender {
-            draw: Draw::new(seed),
+            draw: Random::new(seed),
             ids: 0,
             founding: Vec::new(),
             sent: Vec::new(),
@@ -68,19 +68,19 @@ impl Sender {
     }
 
     fn money(&mut self) -> Command {
-        let (id, customer) = (self.id(), CUSTOMERS[self.draw.below(2)]);
-        let amount = 1 + self.draw.below(1000) as i64;
+        let (id, customer) = (self.id(), CUSTOMERS[self.draw.index(2)]);
+        let amount = 1 + self.draw.index(1000) as i64;
         let other = CUSTOMERS[0] + CUSTOMERS[1] - customer;
-        match self.draw.below(9) {
+        match self.draw.index(9) {
             0..3 => command::post(id, Kind::CashDeposit, CASH, customer, amount, WON),
             3 => command::post(id, Kind::CashWithdrawal, customer, CASH, amount, WON),
             4 => command::post(id, Kind::Transfer, customer, other, amount, WON),
             5 => {
                 self.last_hold = id;
-                let expires_ms = self.draw.once_in(2).then(|| self.now_ms() + 20);
+                let expires_ms = self.draw.one_in(2).then(|| self.now_ms() + 20);
                 command::hold(command::post(id, Kind::Transfer, customer, other, amount, WON), expires_ms)
             }
-            6 => command::post_hold(id, self.last_hold, amount / 2, self.draw.once_in(2)),
+            6 => command::post_hold(id, self.last_hold, amount / 2, self.draw.one_in(2)),
             7 => command::void_hold(id, self.last_hold),
             _ => command::reverse(id, self.last_position, 0),
         }
@@ -88,7 +88,7 @@ impl Sender {
 
     /// Keeps a record: what makes the journal's records long.
     fn keep(&mut self, bytes: usize) -> Sent {
-        let (id, key, byte) = (self.id(), self.draw.below(100) as u64, self.draw.below(255) as u8 + 1);
+        let (id, key, byte) = (self.id(), self.draw.index(100) as u64, self.draw.index(255) as u8 + 1);
         let bytes = command::keep_record(id, 1, key, &vec![byte; bytes]).expect("not longer than may be");
         Sent::new(&bytes)
     }
@@ -96,21 +96,21 @@ impl Sender {
     /// A request of one command to six, most of them with the room that they need in a segment of so many blocks.
     fn request(&mut self, segment_blocks: usize) -> Vec<Sent> {
         let mut request = Vec::new();
-        let commands = 1 + self.draw.below(COMMANDS_MAX.min(segment_blocks - 2));
-        let is_long = self.draw.once_in(2);
-        if self.draw.once_in(16) {
+        let commands = 1 + self.draw.index(COMMANDS_MAX.min(segment_blocks - 2));
+        let is_long = self.draw.one_in(2);
+        if self.draw.one_in(16) {
             return vec![self.keep(RECORD_BYTES_MAX)];
         }
         while request.len() < commands {
             let left = commands - request.len();
-            match self.draw.below(10) {
+            match self.draw.index(10) {
                 0..9 if is_long => request.push(self.keep(HALF_BLOCK_BYTES)),
                 0 => {
-                    let bytes = 1 + self.draw.below(HALF_BLOCK_BYTES);
+                    let bytes = 1 + self.draw.index(HALF_BLOCK_BYTES);
                     request.push(self.keep(bytes));
                 }
                 1..4 if left > 1 => {
-                    let parts = 2 + self.draw.below(left - 1);
+                    let parts = 2 + self.draw.index(left - 1);
                     request.extend(linked((0..parts).map(|_| self.money().into()).collect()));
                 }
                 4 => request.push(command::expire_holds(self.id(), 2).into()),
@@ -220,9 +220,9 @@ impl Lived<'_> {
     }
 
     fn many(&mut self, mut bank: Stepper<BankMachine>) -> Result<End, String> {
-        let steps = 10 + self.sender.draw.below(10);
+        let steps = 10 + self.sender.draw.index(10);
         for _ in 0..steps {
-            match self.sender.draw.below(16) {
+            match self.sender.draw.index(16) {
                 0..7 => {
                     let request = self.sender.request(self.place.segment_blocks as usize);
                     self.sender.sent.push(request.clone());
@@ -230,12 +230,12 @@ impl Lived<'_> {
                 }
                 // What was sent before, in this life or in an earlier one.
                 7 if !self.sender.sent.is_empty() => {
-                    let again = self.sender.draw.below(self.sender.sent.len());
+                    let again = self.sender.draw.index(self.sender.sent.len());
                     let request = self.sender.sent[again].clone();
                     self.submit(&bank, request);
                 }
                 8 => {
-                    let account = CUSTOMERS[self.sender.draw.below(2)];
+                    let account = CUSTOMERS[self.sender.draw.index(2)];
                     let ticket = bank.query(Query::Account(account));
                     lock(self.watched).questions(ticket);
                 }
@@ -250,7 +250,7 @@ impl Lived<'_> {
             }
         }
         self.read_beside()?;
-        if self.sender.draw.once_in(3) {
+        if self.sender.draw.one_in(3) {
             bank.stop().map_err(failed)?;
             return Ok(End::Answered);
         }

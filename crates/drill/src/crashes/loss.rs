@@ -1,7 +1,7 @@
 //! Every way in which a disk can be left at a moment.
 
-use super::draw::Draw;
 use crate::disk::image::{BLOCK, Image, Kept, SECTOR};
+use crate::random::Random;
 use std::path::Path;
 
 /// Combinations of blocks in doubt that are all tried: twelve blocks written once. Of more than these the sparse
@@ -56,7 +56,7 @@ pub fn is_unfinished(path: &Path) -> bool {
 }
 
 /// All ways to end now. `before` is the disk as it was one access earlier.
-pub fn every(before: &Image, image: &Image, draw: &mut Draw) -> Vec<Crash> {
+pub fn every(before: &Image, image: &Image, draw: &mut Random) -> Vec<Crash> {
     let mut crashes = vec![Crash::Process];
     if let Some(written) = image.written_since(before)
         && !is_unfinished(written.path)
@@ -92,7 +92,7 @@ fn whole(choice: usize) -> Kept {
 }
 
 /// Each block old or new, in all combinations where there are not too many.
-fn combinations(doubts: &[usize], draw: &mut Draw) -> Vec<Vec<Kept>> {
+fn combinations(doubts: &[usize], draw: &mut Random) -> Vec<Vec<Kept>> {
     let all = doubts.iter().try_fold(1usize, |all, versions| all.checked_mul(versions + 1));
     if let Some(all) = all.filter(|all| *all <= COMBINATIONS_MAX) {
         return (0..all).map(|number| combination(doubts, number)).collect();
@@ -107,7 +107,7 @@ fn combinations(doubts: &[usize], draw: &mut Draw) -> Vec<Vec<Kept>> {
             tried.push(kept);
         }
     }
-    let drawn = |_| doubts.iter().map(|versions| whole(draw.below(versions + 1))).collect();
+    let drawn = |_| doubts.iter().map(|versions| whole(draw.index(versions + 1))).collect();
     tried.extend((0..COMBINATIONS_MAX).map(drawn));
     tried
 }
@@ -123,13 +123,13 @@ fn combination(doubts: &[usize], mut number: usize) -> Vec<Kept> {
 }
 
 /// One block torn at each of its sectors; the others all as they were written, or as is drawn.
-fn torn(doubts: &[usize], draw: &mut Draw) -> Vec<Vec<Kept>> {
+fn torn(doubts: &[usize], draw: &mut Random) -> Vec<Vec<Kept>> {
     let mut tried = Vec::new();
     for (i, versions) in doubts.iter().enumerate() {
         for version in 0..*versions {
             for sectors in 1..BLOCK / SECTOR {
                 let newest = doubts.iter().map(|versions| whole(*versions)).collect();
-                let drawn = doubts.iter().map(|versions| whole(draw.below(versions + 1))).collect();
+                let drawn = doubts.iter().map(|versions| whole(draw.index(versions + 1))).collect();
                 for mut kept in [newest, drawn] as [Vec<Kept>; 2] {
                     kept[i] = Kept::Torn(version, sectors);
                     tried.push(kept);
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn all_combinations_are_tried_and_each_is_another() {
         let image = image();
-        let crashes = every(&Image::default(), &image, &mut Draw::new(1));
+        let crashes = every(&Image::default(), &image, &mut Random::new(1));
         let mut whole: Vec<_> =
             crashes.iter().filter(|crash| matches!(crash, Crash::Power(..)) && !crash.tears()).collect();
         assert_eq!(whole.len(), 2 * 3, "one block has two contents, the other three");
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn of_too_many_combinations_the_sparse_and_the_nearly_whole_are_tried() {
         let doubts = [1; 20];
-        let tried = combinations(&doubts, &mut Draw::new(1));
+        let tried = combinations(&doubts, &mut Random::new(1));
         let with =
             |n: usize| tried.iter().filter(|k| k.iter().filter(|k| **k != Kept::Old).count() == n).count();
         assert!([0, 20].into_iter().all(|n| with(n) >= 1) && [1, 19].into_iter().all(|n| with(n) >= 20));

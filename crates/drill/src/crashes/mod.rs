@@ -24,13 +24,12 @@
 //! one block torn at once; tearing that mixes sectors other than first ones new, the rest old; file systems that let
 //! changes of names survive out of order.
 
-mod draw;
 mod judge;
 mod life;
 mod loss;
 mod seen;
 
-use draw::Draw;
+use crate::random::Random;
 use judge::{Content, Judge, Outcome, Place, judge};
 use life::{Days, Life, Sender, live};
 use seen::{Known, Moment};
@@ -48,9 +47,9 @@ const LIVES: usize = 4;
 /// Moments within which a recovery ends, where it makes no segment.
 const RECOVERY: usize = 6;
 /// Of one state in so many the next life is lived, and cut off at each moment.
-const LIVED_ONE_IN: usize = 64;
+const LIVED_ONE_IN: u64 = 64;
 /// One state in so many is read offline too.
-const READ_ONE_IN: usize = 8;
+const READ_ONE_IN: u64 = 8;
 /// Failures of a history that are told; more say nothing new.
 const FAILURES_MAX: usize = 10;
 
@@ -150,20 +149,20 @@ struct History<'p> {
     place: &'p Place,
     judge: Judge<'p>,
     sender: Sender,
-    draw: Draw,
+    draw: Random,
     tried: Tried,
 }
 
 impl History<'_> {
     fn try_whole(seed: u64, number: u64) -> Tried {
-        let mut draw = Draw::new(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut draw = Random::new(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let place =
-            Place { segment_blocks: 4 + draw.below(9) as u32, journal_id: draw.next(), data: "/bank".into() };
+            Place { segment_blocks: 4 + draw.index(9) as u32, journal_id: draw.bits(), data: "/bank".into() };
         let mut history = History {
             name: format!("seed {seed}, history {number}"),
             place: &place,
             judge: Judge::new(&place),
-            sender: Sender::new(draw.next()),
+            sender: Sender::new(draw.bits()),
             draw,
             tried: Tried::default(),
         };
@@ -222,7 +221,7 @@ impl History<'_> {
                 match judged {
                     Err(_) => self.fails(&place(), "opening it stopped on a broken invariant"),
                     Ok(Err(what)) => self.fails(&place(), &what),
-                    Ok(Ok(Some(records))) if lives_on && self.draw.once_in(LIVED_ONE_IN) => {
+                    Ok(Ok(Some(records))) if lives_on && self.draw.one_in(LIVED_ONE_IN) => {
                         self.tried.recoveries += 1;
                         let (known, name) = (remaining(moment, records), format!("{}, recovered", place()));
                         if let Some(next) = self.live(left, known, Days::One, &name) {
@@ -245,7 +244,7 @@ impl History<'_> {
             self.tried.states.push(State { content, torn: crash.tears(), refused });
             // One without a segment has nothing to read yet.
             let segments = left.paths().any(|path| !loss::is_unfinished(path));
-            if segments && self.draw.once_in(READ_ONE_IN) {
+            if segments && self.draw.one_in(READ_ONE_IN) {
                 self.tried.read += 1;
                 self.judge.read_offline(left, &outcome)?;
             }
@@ -256,11 +255,11 @@ impl History<'_> {
     /// What the next life begins with: a crash of this one that is drawn.
     fn next(&mut self, life: &Life) -> Option<(Image, Arc<Known>)> {
         let last = life.moments.len() - 1;
-        let number = match self.draw.below(4) {
+        let number = match self.draw.index(4) {
             0 => last,
             // In the recovery itself.
-            1 => self.draw.below(last.min(RECOVERY) + 1),
-            _ => self.draw.below(last + 1),
+            1 => self.draw.index(last.min(RECOVERY) + 1),
+            _ => self.draw.index(last + 1),
         };
         let moment = &life.moments[number];
         let before = if number == 0 { &life.begin } else { &life.moments[number - 1].image };
@@ -268,10 +267,10 @@ impl History<'_> {
         crashes.retain(|crash| !crash.tears());
         // Half a record written leaves most to put right, and seen from within nothing says that it is not durable.
         let in_write = |crash: &Crash| matches!(crash, Crash::ProcessInWrite(_));
-        if crashes.iter().any(in_write) && self.draw.once_in(2) {
+        if crashes.iter().any(in_write) && self.draw.one_in(2) {
             crashes.retain(in_write);
         }
-        let crash = &crashes[self.draw.below(crashes.len())];
+        let crash = &crashes[self.draw.index(crashes.len())];
         let left = crash.leave(before, &moment.image);
         // What is wrong with it was told when it was judged.
         let records = self.open(&left, crash, moment).ok()??;

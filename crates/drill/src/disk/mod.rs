@@ -7,6 +7,7 @@
 pub mod image;
 mod memory;
 
+use crate::random::Random;
 use image::{BLOCK, Block, Damage, Image, Loss, block, bytes};
 use memory::Memory;
 use pabal_journal::disk::{Disk, DiskFile, Lock, Mapped, Writing};
@@ -81,7 +82,7 @@ struct World {
     trace: blake3::Hasher,
     /// The story so far, where it is told.
     story: Option<Vec<String>>,
-    draw: u64,
+    draw: Random,
     /// Called after each access that changes something, with the image as it then is.
     watch: Option<Watch>,
 }
@@ -113,7 +114,7 @@ impl SimDisk {
             misled: false,
             trace: blake3::Hasher::new(),
             story: None,
-            draw: seed | 1,
+            draw: Random::new(seed),
             watch: None,
         })))
     }
@@ -233,11 +234,11 @@ impl SimDisk {
         world.exclusive = false;
         world.armed = None;
         let draw = &mut world.draw;
-        world.image.crash(loss, &mut |n| drawn(draw) as usize % n);
+        world.image.crash(loss, &mut |n| draw.index(n));
         if loss != Loss::Process {
             let kept: Vec<PathBuf> = world.maps.keys().cloned().collect();
             for path in kept {
-                world.maps[&path].power_loss(&mut |n| drawn(&mut world.draw) as usize % n);
+                world.maps[&path].power_loss(&mut |n| world.draw.index(n));
             }
         }
     }
@@ -261,13 +262,6 @@ impl SimDisk {
     pub fn watch(&self, watch: impl FnMut(&Image, Access) + Send + 'static) {
         self.lock().watch = Some(Box::new(watch));
     }
-}
-
-fn drawn(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state >> 11
 }
 
 /// What is to be done about an access.
@@ -319,7 +313,7 @@ impl World {
     }
 
     fn choose(&mut self, n: usize) -> usize {
-        drawn(&mut self.draw) as usize % n
+        self.draw.index(n)
     }
 
     fn changed(&mut self, access: Access) {
@@ -588,7 +582,7 @@ impl DiskFile for SimFile {
             }
             Turn::Fault(_) => {
                 let draw = &mut world_.draw;
-                file.sync_fails(&mut |n| drawn(draw) as usize % n);
+                file.sync_fails(&mut |n| draw.index(n));
                 world.changed(Access::Sync);
                 return Err(Error::from_raw_os_error(EIO));
             }

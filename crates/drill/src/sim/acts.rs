@@ -1,8 +1,8 @@
 //! What clients ask of the bank: drawn at random, the hard cases on purpose. Amounts lie at the edges of what is
 //! available, ids at the edges of the window, holds at the edges of their time.
 
-use super::random::Random;
 use crate::model::Model;
+use crate::random::Random;
 use crate::sent::Sent;
 use pabal_bank::command;
 use pabal_bank::ledger::account::UNLIMITED;

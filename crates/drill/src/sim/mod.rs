@@ -20,7 +20,6 @@ mod clients;
 mod clock;
 mod judge;
 mod quiet;
-mod random;
 mod statement;
 mod tap;
 mod world;

@@ -24,6 +24,11 @@ impl Random {
         self.bits() % n.max(1)
     }
 
+    /// A place in a list of so many, one at least.
+    pub fn index(&mut self, length: usize) -> usize {
+        (self.bits() % length as u64) as usize
+    }
+
     /// From `low` to `high`, both included.
     pub fn between(&mut self, low: i64, high: i64) -> i64 {
         low + self.below((high - low) as u64 + 1) as i64
@@ -36,7 +41,7 @@ impl Random {
 
     /// One of these.
     pub fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len() as u64) as usize]
+        list[self.index(list.len())]
     }
 
     /// The number of a weight, drawn by weight.
