@@ -328,7 +328,10 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             together.iter().for_each(|command| commands.push(command));
             // It was let in, so it has the room: else this is no request of ours.
             let room = Room::of::<M>(&commands).filter(|room| room.blocks() <= self.blocks_max);
-            let Some(room) = room else { break };
+            let Some(room) = room else {
+                reached(Point::AloneNoRoom);
+                return Ok(false);
+            };
             let mut buffer = self.begin(header.time_ms, room.blocks())?;
             if !self.has_room(&buffer) {
                 // The ring keeps it as long as nothing else can be executed.

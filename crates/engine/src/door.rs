@@ -76,7 +76,7 @@ impl<M: Machine> Door<M> {
             }
             before => reader
                 .end_of(before, self.durable.next_block())
-                .inspect_err(|_| reached(Point::FollowRead))?,
+                .inspect_err(|_| reached(Point::FollowFrom))?,
         };
         Ok(Follower { reader, durable: self.durable.clone(), next_block, next_sequence })
     }

@@ -22,7 +22,7 @@ impl Follower {
         let (end, sequence) = self
             .reader
             .record_after(self.next_block, self.next_sequence, take)
-            .inspect_err(|_| reached(Point::FollowRead))?;
+            .inspect_err(|_| reached(Point::FollowNext))?;
         self.next_block = end;
         self.next_sequence = sequence + 1;
         Ok(true)

@@ -64,6 +64,11 @@ impl<T> Queue<T> {
             lanes.online.len() >= ONLINE_MAX || lanes.online_bytes + waiting.weight > ONLINE_BYTES_MAX
         };
         if full || lanes.stopping {
+            reached(match (full, bulk) {
+                (false, _) => Point::LaneClosed,
+                (true, false) => Point::LaneOnlineFull,
+                (true, true) => Point::LaneBulkFull,
+            });
             return Err(waiting.item);
         }
         if bulk {

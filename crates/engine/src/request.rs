@@ -1,5 +1,6 @@
 //! Requests: commands with all that an admission, an audit and a retry need to know of their sender.
 
+use pabal_fault::{Point, reached};
 /// Less where a segment is shorter. A request that may take more is refused, requests that together may take more get
 /// records of their own.
 pub use pabal_journal::RECORD_BLOCKS_MAX;
@@ -195,7 +196,10 @@ pub struct Ticket<R>(pub(crate) mpsc::Receiver<R>);
 impl<R> Ticket<R> {
     /// Waits for the answer.
     pub fn wait(self) -> Result<R, Unknown> {
-        self.0.recv().map_err(|_| Unknown)
+        self.0.recv().map_err(|_| {
+            reached(Point::WaitUnknown);
+            Unknown
+        })
     }
 
     /// The answer, if it has come.
@@ -203,7 +207,10 @@ impl<R> Ticket<R> {
         match self.0.try_recv() {
             Ok(answer) => Some(Ok(answer)),
             Err(mpsc::TryRecvError::Empty) => None,
-            Err(mpsc::TryRecvError::Disconnected) => Some(Err(Unknown)),
+            Err(mpsc::TryRecvError::Disconnected) => {
+                reached(Point::TakeUnknown);
+                Some(Err(Unknown))
+            }
         }
     }
 }

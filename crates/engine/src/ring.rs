@@ -83,7 +83,7 @@ impl Ring {
             reached(Point::RingCheck);
             return None;
         }
-        let (header, commands) = RequestHeader::read_from_prefix(body).ok()?;
+        let (header, commands) = RequestHeader::read_from_prefix(body).expect("no shorter than a header");
         Some(Suspect {
             header,
             commands: commands.to_vec(),

@@ -42,7 +42,7 @@ impl<M: Machine> Stepper<M> {
     /// What stopped the writer, when it is gone.
     fn known<T>(&mut self, result: Result<T, WriterGone>) -> Result<T, Error> {
         result.map_err(|WriterGone| {
-            reached(Point::StopJournal);
+            reached(Point::StepJournal);
             self.0.core.writer.ended.take().unwrap_or(pabal_journal::Error::Stopped).into()
         })
     }

@@ -101,15 +101,16 @@ fn repeat<M: Machine>(
     }
     let mut rest = commands.as_bytes();
     for reply in replies {
-        let Some(length) = M::length(rest) else { return Ok(()) };
+        let length = M::length(rest).expect("whole commands were let in");
         let (command, after) = rest.split_at(length);
         rest = after;
         if let Some(position) = M::repeats(reply) {
             let entry = match reader.entry_before(position, end) {
                 Err(error @ Error::NoEntry(_)) => {
+                    reached(Point::RepeatNothing);
                     panic!("{error}, and the window names entries that are durable")
                 }
-                entry => entry.inspect_err(|_| reached(Point::FindRotten))?,
+                entry => entry.inspect_err(|_| reached(Point::RepeatRotten))?,
             };
             *reply = M::again(command, &entry, position);
         }

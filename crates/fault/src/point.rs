@@ -65,12 +65,15 @@ points! {
     NamesRead = "journal.segment: the folder cannot be read";
     NameStrange = "journal.segment: a strange file";
     NameMissing = "journal.segment: one is missing in between";
+    UnfinishedNames = "journal.segment: the folder cannot be read for unfinished ones";
     UnfinishedRemove = "journal.segment: an unfinished one cannot be removed";
     IdentifyMissing = "journal.segment: the first one is missing";
     IdentifyOpen = "journal.segment: the first one cannot be opened";
     IdentifyLength = "journal.segment: the first one is too short";
     IdentifyRead = "journal.segment: the first one cannot be read";
     IdentifyRotten = "journal.segment: the first one's header is rotten";
+    MakeInTheWay = "journal.segment: an unfinished one is in the way of a new one";
+    MakeLeft = "journal.segment: what is left of one that could not be made cannot be removed";
     MakeOpen = "journal.segment: a new one cannot be begun";
     MakeReserve = "journal.segment: there is no space for a new one";
     MakeWrite = "journal.segment: a new one cannot be zeroed";
@@ -106,6 +109,7 @@ points! {
     EntryRead = "journal.entry: the block cannot be read";
     EntryBlank = "journal.entry: nothing was written there";
     EntryLost = "journal.entry: what was written there is gone";
+    EntryNextRotten = "journal.entry: after a blank block, the next segment's first record is rotten";
     EntryRotten = "journal.entry: the block is rotten";
     EntryInHeader = "journal.entry: the block is a segment's header";
     EntryBetween = "journal.entry: no entry begins at this unit";
@@ -114,22 +118,32 @@ points! {
     HeadRotten = "journal.end_of: no record begins where one should";
     // ── engine: asking ──
     SubmitMalformed = "engine.submit: malformed or too much";
-    SubmitOverloaded = "engine.submit: the lane is full, or the engine is stopping";
-    QueryOverloaded = "engine.query: the lane is full, or the engine is stopping";
+    SubmitOverloaded = "engine.submit: not let in";
+    QueryOverloaded = "engine.query: not let in";
+    LaneOnlineFull = "engine.queue: the online lane is full";
+    LaneBulkFull = "engine.queue: the bulk lane is full";
+    LaneClosed = "engine.queue: the engine is stopping, or has ended";
+    WaitUnknown = "engine.ticket: the answer that was waited for never comes";
+    TakeUnknown = "engine.ticket: the answer that was looked for never comes";
     DeadlinePassed = "engine.core: the deadline has passed";
     NotAdmitted = "engine.core: the machine does not let the request in";
     DiskFull = "engine.core: refused, as the disk is full";
     ConfirmDiskFull = "engine.core: no closing record, as the disk is full";
     AloneDiskFull = "engine.core: nothing is tried alone, as the disk is full";
     AloneNotAdmitted = "engine.core: what is tried alone is not let in";
+    AloneNoRoom = "engine.core: what is tried alone takes more than a record";
     AloneCutShort = "engine.core: what is tried alone does not have the command at its cursor";
     AloneSetAside = "engine.core: a command is set aside";
     FollowAhead = "engine.follow: beyond the journal's end";
-    FollowRead = "engine.follow: the journal cannot be read";
+    FollowFrom = "engine.follow: where to begin cannot be read";
+    FollowNext = "engine.follow: the next record cannot be read";
     // ── engine: ending ──
     WriterEnded = "engine.writer: the journal took no more";
+    RepeatRotten = "engine.writer: an entry that is to be told again cannot be read";
+    RepeatNothing = "engine.writer: an entry that is to be told again is not there";
     CoreNoWriter = "engine.core: the writer is gone";
     StopJournal = "engine.stop: the writer had ended on an error";
+    StepJournal = "engine.stepper: the writer has ended on an error";
     StopCore = "engine.stop: the core had ended on a broken invariant";
     Abandoned = "engine.queue: what waited was dropped";
     // ── engine: starting ──

@@ -107,11 +107,8 @@ impl Reader {
         let mut bytes = vec![0; BLOCK];
         self.read(self.layout.first_of(next), &mut bytes)?;
         if !is_sound(&bytes) {
-            return Err(self.rotten(
-                Point::HeadRotten,
-                self.layout.first_of(next),
-                "not the beginning of a record",
-            ));
+            let first = self.layout.first_of(next);
+            return Err(self.rotten(Point::EntryNextRotten, first, "not the beginning of a record"));
         }
         let (header, _) = RecordHeader::read_from_prefix(&bytes[UNIT..]).expect("a block is longer");
         let last = self.head(header.previous_block)?;
@@ -139,7 +136,8 @@ impl Reader {
             other => other?,
         };
         let offset = self.layout.offset_of(position.block());
-        file.read(&mut block, offset).map_err(Error::io(Point::EntryRead, &self.dir))?;
+        let path = || segment::path(&self.dir, segment);
+        file.read(&mut block, offset).map_err(|e| Error::io(Point::EntryRead, path())(e))?;
         if is_zero(&block) {
             return Err(missing(Point::EntryBlank));
         }

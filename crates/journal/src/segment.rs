@@ -4,7 +4,7 @@ use crate::block::{BLOCK, BlockHeader, KIND_SEGMENT, MAGIC, SegmentHeader, UNIT,
 use crate::disk::{Disk, DiskFile, Writing};
 use crate::error::Error;
 use crate::record::FORMAT;
-use pabal_fault::{Bug, Point, planted};
+use pabal_fault::{Bug, Point, planted, reached};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
@@ -95,12 +95,13 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<u64, Error> {
 /// The number in a name of twelve digits and this ending.
 fn numbered(name: &str, ending: &str) -> Option<u64> {
     let digits = name.strip_suffix(ending)?;
-    (digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+    (digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| digits.parse().expect("twelve digits"))
 }
 
 /// Removes spares whose making was cut short. Nothing else: what is strange is not ours to remove.
 pub(crate) fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
-    for name in disk.names(dir).map_err(Error::io(Point::NamesRead, dir))? {
+    for name in disk.names(dir).map_err(Error::io(Point::UnfinishedNames, dir))? {
         if numbered(&name.to_string_lossy(), ".tmp").is_some() {
             let path = dir.join(name);
             disk.remove(&path).map_err(Error::io(Point::UnfinishedRemove, &path))?;
@@ -176,10 +177,14 @@ pub(crate) fn make(
     let path = path(dir, segment);
     let temporary = path.with_extension("tmp");
     // One whose making failed, and whose removal did too, would be in the way for ever.
-    let _ = disk.remove(&temporary);
+    if disk.remove(&temporary).is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+        reached(Point::MakeInTheWay);
+    }
     if let Err(error) = fill(disk, &temporary, layout, &header_block(layout, journal_id, segment), direct) {
         // It may have taken the last of the disk.
-        let _ = disk.remove(&temporary);
+        if disk.remove(&temporary).is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+            reached(Point::MakeLeft);
+        }
         return Err(error);
     }
     disk.rename(&temporary, &path).map_err(Error::io(Point::MakeRename, &path))?;

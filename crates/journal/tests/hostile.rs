@@ -6,14 +6,14 @@ use pabal_journal::{
 use std::path::Path;
 use tempfile::TempDir;
 
-fn config() -> JournalConfig {
-    JournalConfig { segment_blocks: 16, direct: false, ..JournalConfig::default() }
+fn config(segment_blocks: u32) -> JournalConfig {
+    JournalConfig { segment_blocks, direct: false, ..JournalConfig::default() }
 }
 
 /// A journal of two records of one block each.
 fn two_records() -> TempDir {
     let dir = tempfile::tempdir().expect("a folder");
-    let (mut journal, _) = Journal::open(dir.path(), &config(), 42, &mut |_| Ok(())).expect("made");
+    let (mut journal, _) = Journal::open(dir.path(), &config(16), 42, &mut |_| Ok(())).expect("made");
     let mut buffer = RecordBuffer::new();
     for _ in 0..2 {
         buffer.begin(journal.next_block());
@@ -52,15 +52,14 @@ fn a_segment_length_that_cannot_be_is_rotten() {
     for blocks in [0, 1, (1 << 18) + 1, 1 << 52, u64::MAX] {
         forge(dir.path(), 0, SEGMENT_BLOCKS, &blocks.to_le_bytes());
         let read = verify(dir.path(), &mut |_| Ok(())).err();
-        let opened = Journal::open(dir.path(), &config(), 42, &mut |_| Ok(())).err();
+        let opened = Journal::open(dir.path(), &config(16), 42, &mut |_| Ok(())).err();
         for error in [read, opened] {
             assert!(matches!(error, Some(Error::Rotten { offset: 0, .. })), "{blocks} blocks: {error:?}");
         }
     }
     for segment_blocks in [0, 1, (1 << 18) + 1] {
         let empty = tempfile::tempdir().expect("a folder");
-        let config = JournalConfig { segment_blocks, ..config() };
-        let made = Journal::open(empty.path(), &config, 42, &mut |_| Ok(())).err();
+        let made = Journal::open(empty.path(), &config(segment_blocks), 42, &mut |_| Ok(())).err();
         assert!(matches!(made, Some(Error::Folder { .. })), "{made:?}");
         assert_eq!(std::fs::read_dir(empty.path()).expect("a folder").count(), 0, "nothing was made");
     }

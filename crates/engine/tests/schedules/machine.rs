@@ -178,6 +178,10 @@ impl Machine for Counter {
         self.total
     }
 
+    fn is_outcome(code: u16) -> bool {
+        code == 1
+    }
+
     fn digest(&mut self) -> [u8; 16] {
         (u128::from(self.total) << 64 | u128::from(self.last)).to_le_bytes()
     }
