@@ -93,7 +93,9 @@ fn a_stop_alone_ends_every_wait() {
         let waiting: Vec<_> =
             (0..3).map(|_| durable.clone()).map(|its| spawn("waits", move || its.wait_for(7))).collect();
         stop(&durable);
-        waiting.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        for thread in waiting {
+            assert!(!thread.join().expect("no panic"), "nothing became durable by it");
+        }
         assert_eq!(durable.next_block(), 0, "nothing became durable by it");
     });
 }
