@@ -131,7 +131,7 @@ impl Source {
         self.code
             .match_indices(what)
             .map(|(at, _)| at)
-            .filter(move |at| !what.starts_with(word) || !self.code[..*at].ends_with(&word))
+            .filter(move |at| !what.starts_with(word) || !self.code[..*at].ends_with(word))
     }
 
     /// The end of what this opens, or of the line where it opens nothing.
