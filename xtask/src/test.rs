@@ -10,6 +10,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -59,8 +60,8 @@ pub fn run(root: &Path) -> Result<bool> {
 
     println!();
     let mut total = Tally::default();
-    for (name, tally) in steps {
-        println!("{name:17}{tally}");
+    for (name, tally, took) in steps {
+        println!("{name:17}{tally}, {} s", took.as_secs());
         total += tally;
     }
     println!("{} passed, {} failed", total.passed, total.failed);
@@ -68,12 +69,13 @@ pub fn run(root: &Path) -> Result<bool> {
 }
 
 /// A step that cannot be carried out has failed: it must not take the other steps, or the last line, with it.
-fn step(name: &'static str, check: impl FnOnce() -> Result<Tally>) -> (&'static str, Tally) {
+fn step(name: &'static str, check: impl FnOnce() -> Result<Tally>) -> (&'static str, Tally, Duration) {
+    let begun = Instant::now();
     let tally = check().unwrap_or_else(|error| {
         eprintln!("error: {name}: {error:#}");
         Tally::one(false)
     });
-    (name, tally)
+    (name, tally, begun.elapsed())
 }
 
 /// A cargo command that counts as one test.
