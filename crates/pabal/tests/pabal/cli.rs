@@ -34,6 +34,18 @@ fn the_version_says_that_nothing_is_planted() {
     assert_eq!(out.lines().collect::<Vec<_>>()[1..], ["planted: false"], "{out}");
 }
 
+/// Whoever is given a seed sees what was seen before, in whatever process.
+#[test]
+fn a_seed_of_the_simulator_repeats_itself_in_another_process() {
+    let trace = |seed: &str| {
+        let (report, code, errors) = pabal(&["drill", "simulate", "--seed", seed]);
+        assert_eq!((code, errors.as_str(), &report["failures"]), (0, "", &0.into()), "{report}");
+        report["trace"].as_str().expect("a hash").to_string()
+    };
+    assert_eq!(trace("3"), trace("3"));
+    assert_ne!(trace("3"), trace("4"));
+}
+
 #[test]
 fn verify_of_a_sound_journal() {
     let data = kept("rules-1-then-2.gz");
