@@ -147,10 +147,19 @@ impl Bank {
             .map_err(|(code, next)| Reply { position: next, ..Reply::refused(code) })
     }
 
-    /// The answer to this command if its id was decided before and is known still. Changes nothing.
-    pub fn recall(&self, context: &Context, bytes: &[u8]) -> Option<Reply> {
-        let (op, command) = command::read(bytes).ok()?;
-        self.is_new(context, op, command).err().filter(|reply| reply.again)
+    /// The answers to a command, or to a bundle when there are several, where nothing is to be decided: what
+    /// [`Bank::apply`] would answer without an entry. That their ids are too old is among it: then nobody may be told
+    /// that they were not done. None when they are new. Changes nothing.
+    pub fn recall(&self, context: &Context, commands: &[&[u8]]) -> Option<Vec<Reply>> {
+        let [bytes] = commands else {
+            return self.bundle_let_in(context, commands).err();
+        };
+        let refused = match command::read(bytes) {
+            Ok((_, command)) if is_linked(command) => Reply::refused(Code::Malformed),
+            Ok((op, command)) => self.let_in(context, op, command).err()?,
+            Err(code) => Reply::refused(code),
+        };
+        Some(vec![refused])
     }
 
     /// Asks for the memory that these commands will touch.
@@ -204,7 +213,7 @@ impl Bank {
             Ok(read) => read,
             Err(code) => return Reply::refused(code),
         };
-        if command.header.flags & flags::LINKED != 0 && matches!(mode, Mode::New | Mode::Again) {
+        if is_linked(command) && matches!(mode, Mode::New | Mode::Again) {
             return Reply::refused(Code::Malformed);
         }
         // An outcome that leaves no entry stands in no journal that a bank wrote.
@@ -253,6 +262,13 @@ impl Bank {
         } else {
             Err(Reply::refused(Code::StateFull))
         }
+    }
+
+    /// Whether this may be decided now. If not, nothing of it stands in the journal.
+    #[inline]
+    fn let_in(&self, context: &Context, op: Op, command: &Command) -> Result<(), Reply> {
+        self.is_new(context, op, command)?;
+        self.bounded(op, command).map_err(Reply::refused)
     }
 
     /// Refusals that leave no entry come before the entry is begun.
@@ -476,53 +492,16 @@ impl Bank {
         sink: &mut S,
         replies: &mut Vec<Reply>,
     ) {
-        let all = |code| vec![Reply::refused(code); commands.len()];
-        let mut parts = Vec::with_capacity(commands.len());
-        for (i, bytes) in commands.iter().enumerate() {
-            let Ok((op, command)) = command::read(bytes) else { return replies.extend(all(Code::Malformed)) };
-            let linked = command.header.flags & flags::LINKED != 0;
-            let money = matches!(op, Op::Post | Op::Hold | Op::PostHold | Op::VoidHold | Op::Reverse);
-            let twice = parts.iter().any(|(_, c, _): &(Op, &Command, &[u8])| c.id == command.id);
-            if linked != (i + 1 < commands.len()) || !money || twice || commands.len() > BUNDLE_MAX {
-                return replies.extend(all(Code::Malformed));
-            }
-            parts.push((op, command, *bytes));
-        }
-        let mut known = Vec::with_capacity(parts.len());
-        let mut fresh = Ok(());
-        let mut too_old = false;
-        for (op, command, _) in &parts {
-            let new = self
-                .is_new(context, *op, command)
-                .and_then(|()| self.bounded(*op, command).map_err(Reply::refused));
-            if let Err(reply) = new {
-                if reply.again {
-                    known.push(reply);
-                }
-                too_old |= reply.code == Code::IdTooOld;
-                fresh = Err(reply);
-            }
-        }
-        if known.len() == parts.len() {
-            return replies.extend(known);
-        }
-        if let Err(reply) = fresh {
-            // Where what became of one part is unknown, it is of the whole: it may have been done.
-            let code = if too_old {
-                Code::IdTooOld
-            } else if known.is_empty() {
-                reply.code
-            } else {
-                Code::BundleMixed
-            };
-            return replies.extend(all(code));
-        }
+        let parts = match self.bundle_let_in(context, commands) {
+            Ok(parts) => parts,
+            Err(refused) => return replies.extend(refused),
+        };
         let failed = self.try_bundle(&parts, sink);
         if let Some((_, code)) = failed
             && !code.uses_id()
         {
             // The parts together pass a bound that each alone does not: nothing is done and no id used up.
-            return replies.extend(all(code));
+            return replies.extend(vec![Reply::refused(code); commands.len()]);
         }
         for (i, (op, command, bytes)) in parts.iter().enumerate() {
             let mode = match failed {
@@ -533,12 +512,59 @@ impl Bank {
         }
     }
 
+    /// The parts of a bundle that may be decided now. If it may not, the answers: nothing of it stands in the journal
+    /// now.
+    fn bundle_let_in<'a>(
+        &self,
+        context: &Context,
+        commands: &[&'a [u8]],
+    ) -> Result<Vec<Part<'a>>, Vec<Reply>> {
+        let all = |code| vec![Reply::refused(code); commands.len()];
+        let mut parts: Vec<Part<'a>> = Vec::with_capacity(commands.len());
+        for (i, bytes) in commands.iter().enumerate() {
+            let Ok((op, command)) = command::read(bytes) else { return Err(all(Code::Malformed)) };
+            let money = matches!(op, Op::Post | Op::Hold | Op::PostHold | Op::VoidHold | Op::Reverse);
+            let twice = parts.iter().any(|(_, c, _)| c.id == command.id);
+            if is_linked(command) != (i + 1 < commands.len())
+                || !money
+                || twice
+                || commands.len() > BUNDLE_MAX
+            {
+                return Err(all(Code::Malformed));
+            }
+            parts.push((op, command, *bytes));
+        }
+        let mut known = Vec::with_capacity(parts.len());
+        let mut fresh = Ok(());
+        let mut too_old = false;
+        for (op, command, _) in &parts {
+            if let Err(reply) = self.let_in(context, *op, command) {
+                if reply.again {
+                    known.push(reply);
+                }
+                too_old |= reply.code == Code::IdTooOld;
+                fresh = Err(reply);
+            }
+        }
+        if known.len() == parts.len() {
+            return Err(known);
+        }
+        if let Err(reply) = fresh {
+            // Where what became of one part is unknown, it is of the whole: it may have been done.
+            let code = if too_old {
+                Code::IdTooOld
+            } else if known.is_empty() {
+                reply.code
+            } else {
+                Code::BundleMixed
+            };
+            return Err(all(code));
+        }
+        Ok(parts)
+    }
+
     /// Tries the parts in turn and takes everything back; says which one failed, and why.
-    fn try_bundle<S: Sink>(
-        &mut self,
-        parts: &[(Op, &Command, &[u8])],
-        sink: &mut S,
-    ) -> Option<(usize, Code)> {
+    fn try_bundle<S: Sink>(&mut self, parts: &[Part<'_>], sink: &mut S) -> Option<(usize, Code)> {
         let mark = sink.mark();
         self.ledger.begin_bundle();
         let mut failed = None;
@@ -580,6 +606,14 @@ impl Bank {
         );
         self.ledger.digest().plus(own)
     }
+}
+
+/// A part of a bundle: what it is, and all of its bytes.
+type Part<'a> = (Op, &'a Command, &'a [u8]);
+
+/// Whether it happens together with the next one.
+fn is_linked(command: &Command) -> bool {
+    command.header.flags & flags::LINKED != 0
 }
 
 fn account_of(c: &Command, today: Date) -> Account {

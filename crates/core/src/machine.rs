@@ -165,8 +165,8 @@ impl Machine for BankMachine {
         Reply::again(&command, sent, &posting, entry, position.0)
     }
 
-    fn recall(&self, request: &RequestHeader, command: &[u8]) -> Option<Reply> {
-        self.0.recall(&context(request), command)
+    fn recall(&self, request: &RequestHeader, commands: &[&[u8]]) -> Option<Vec<Reply>> {
+        self.0.recall(&context(request), commands)
     }
 
     fn refused(refusal: Refusal) -> Reply {

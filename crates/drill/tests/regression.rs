@@ -1,7 +1,8 @@
 //! What crash enumeration and the simulator found, each as short as it can be told.
 
-use pabal_bank::command;
+use pabal_bank::ledger::entry::flags;
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind};
+use pabal_bank::{Reply, command};
 use pabal_core::BankMachine;
 use pabal_drill::disk::image::Loss;
 use pabal_drill::disk::image::{Image, Kept, SECTOR};
@@ -11,6 +12,7 @@ use pabal_journal::disk::{Disk, Writing};
 use pabal_journal::{Error, Journal, JournalConfig, Position, Reader, RecordBuffer, RecordKind, RecordMeta};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use zerocopy::IntoBytes;
 
 const DIR: &str = "/journal";
 
@@ -155,26 +157,24 @@ fn a_segment_left_half_made_is_not_in_the_way() {
 }
 
 const WON: u16 = 410;
+const NOW_MS: u64 = 1_800_000_000_000;
 
 fn id(n: u64) -> Id {
-    Id::new(1_800_000_000_000, 0, n << 2)
+    Id::new(NOW_MS, 0, n << 2)
 }
 
 fn submit(
     bank: &Stepper<BankMachine>,
     made: &[Command],
-) -> pabal_engine::Ticket<pabal_engine::Response<pabal_bank::Reply>> {
-    use zerocopy::IntoBytes;
+) -> pabal_engine::Ticket<pabal_engine::Response<Reply>> {
     let mut commands = Commands::new();
     made.iter().for_each(|command| commands.push(command.as_bytes()));
-    let header = RequestHeader { time_ms: 1_800_000_000_000, ..RequestHeader::new(Lane::Online, 1) };
+    let header = RequestHeader { time_ms: NOW_MS, ..RequestHeader::new(Lane::Online, 1) };
     bank.submit(Request { header, commands })
 }
 
 /// A founded bank with a deposit of 100 won on its way to the disk.
-fn deposit(
-    disk: &SimDisk,
-) -> (Stepper<BankMachine>, pabal_engine::Ticket<pabal_engine::Response<pabal_bank::Reply>>) {
+fn deposit(disk: &SimDisk) -> (Stepper<BankMachine>, pabal_engine::Ticket<pabal_engine::Response<Reply>>) {
     let journal =
         JournalConfig { segment_blocks: 16, disk: Arc::new(disk.clone()), ..JournalConfig::default() };
     let config = EngineConfig { journal, journal_id: 7, time: TimeSource::Carried };
@@ -214,4 +214,76 @@ fn an_entry_that_could_not_be_written_ends_the_bank_with_the_error_of_the_disk()
     assert!(error.contains("os error 5"), "{error}");
     drop(bank);
     assert!(heard.wait().is_err() && reversal.wait().is_err(), "what became of both is unknown");
+}
+
+/// Sends these, lets them be executed and written, and gives what is heard.
+fn heard_of(bank: &mut Stepper<BankMachine>, header: RequestHeader, made: &[Command]) -> Vec<Reply> {
+    let mut commands = Commands::new();
+    made.iter().for_each(|command| commands.push(command.as_bytes()));
+    let ticket = bank.submit(Request { header, commands });
+    bank.execute().expect("executed");
+    while bank.write().expect("durable") {}
+    ticket.wait().expect("answered").replies
+}
+
+fn codes(replies: &[Reply]) -> Vec<Code> {
+    replies.iter().map(|reply| reply.code).collect()
+}
+
+const ONLINE: Lane = Lane::Online;
+
+fn header(lane: Lane) -> RequestHeader {
+    RequestHeader { time_ms: NOW_MS, attempt: [1, 2], ..RequestHeader::new(lane, 1) }
+}
+
+/// On a full disk all that was not known by its id was said not to be done, also where nobody may say so: what is
+/// older than the window, an item of a job that had been done, a bundle of which a part had been.
+#[test]
+fn a_full_disk_says_of_nothing_that_it_was_not_done_unless_it_was_not() {
+    const FIRST: Id = Id { high: 1, low: 2 };
+    let disk = SimDisk::new(1);
+    let (mut bank, _) = deposit(&disk);
+    while bank.write().expect("durable") {}
+    let pay = |id, amount| command::post(id, Kind::CashDeposit, 1, 2, amount, WON);
+    let item = heard_of(&mut bank, header(Lane::Bulk), &[pay(id(5), 7)]);
+    assert_eq!(codes(&item), [Code::Done]);
+    disk.set_free(Some(0));
+    let mut ids = 100..;
+    loop {
+        let heard = heard_of(&mut bank, header(ONLINE), &[pay(id(ids.next().expect("endless")), 1)]);
+        if codes(&heard) == [Code::DiskFull] {
+            break;
+        }
+        assert_eq!(codes(&heard), [Code::Done]);
+    }
+    let old = Id::new(NOW_MS - 25 * 60 * 60 * 1000, 0, 4);
+    let heard = heard_of(&mut bank, header(ONLINE), &[pay(old, 1), pay(id(4), 100), pay(id(90), 1)]);
+    assert_eq!(codes(&heard), [Code::IdTooOld, Code::Done, Code::DiskFull]);
+    assert!(heard[1].again);
+    let mut part = pay(id(4), 100);
+    part.header.flags |= flags::LINKED;
+    assert_eq!(codes(&heard_of(&mut bank, header(ONLINE), &[part, pay(id(91), 1)])), [Code::BundleMixed; 2]);
+    let mut part = pay(id(92), 100);
+    part.header.flags |= flags::LINKED;
+    assert_eq!(codes(&heard_of(&mut bank, header(ONLINE), &[part, pay(id(93), 1)])), [Code::DiskFull; 2]);
+    let again = heard_of(&mut bank, header(Lane::Bulk), &[pay(id(5), 7)]);
+    assert_eq!((again[0].code, again[0].position), (Code::JobOutOfOrder, 1), "item 1 is wanted next");
+    let next = RequestHeader { item: 1, ..header(Lane::Bulk) };
+    assert_eq!(codes(&heard_of(&mut bank, next, &[pay(id(6), 8), pay(id(7), 9)])), [Code::DiskFull; 2]);
+    disk.set_free(None);
+    assert_eq!(codes(&heard_of(&mut bank, next, &[pay(id(6), 8), pay(id(7), 9)])), [Code::Done; 2]);
+    assert_eq!(bank.machine().0.job(FIRST), Some((3, false)));
+}
+
+/// A payment had been done, its answer was lost, and it was sent again: by then its deadline had passed, and its sender
+/// heard that it was not done.
+#[test]
+fn a_passed_deadline_does_not_say_of_what_was_done_that_it_was_not() {
+    let (mut bank, _) = deposit(&SimDisk::new(1));
+    while bank.write().expect("durable") {}
+    let late = RequestHeader { deadline_ms: NOW_MS - 1, ..header(ONLINE) };
+    let pay = |id, amount| command::post(id, Kind::CashDeposit, 1, 2, amount, WON);
+    let heard = heard_of(&mut bank, late, &[pay(id(4), 100), pay(id(4), 101), pay(id(5), 1)]);
+    assert_eq!(codes(&heard), [Code::Done, Code::IdConflict, Code::DeadlinePassed]);
+    assert!(heard[0].again);
 }

@@ -132,10 +132,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
                     releases.push(Release::Answer { to, answer: self.machine.query(&query) });
                 }
                 Ask::Execute(request, _, to) => {
-                    let replies = match full {
-                        true => self.recall(&request),
-                        false => self.request(&request, &mut buffer),
-                    };
+                    let replies = self.request(&request, full, &mut buffer);
                     releases.push(Release::Response { to, replies, commands: request.commands });
                 }
             }
@@ -158,34 +155,40 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         self.supply.room_for(self.layout.segment_of(buffer.start_block()))
     }
 
-    /// The answers to a request for whose record the disk has no room: what was decided before stays so, the rest
-    /// is refused.
-    fn recall(&self, request: &Request) -> Vec<M::Reply> {
-        reached(Point::DiskFull);
-        let header = RequestHeader { count: request.commands.len() as u32, ..request.header };
-        let commands = Walk::<M>::new(request.commands.as_bytes());
-        commands
-            .map(|command| M::recall(&self.machine, &header, command))
-            .map(|known| known.unwrap_or(M::refused(Refusal::DiskFull)))
-            .collect()
-    }
-
-    /// Executes a request into the record.
-    fn request(&mut self, request: &Request, buffer: &mut RecordBuffer) -> Vec<M::Reply> {
+    /// Executes a request into the record. `full` says that the disk has no room for it.
+    fn request(&mut self, request: &Request, full: bool, buffer: &mut RecordBuffer) -> Vec<M::Reply> {
         let header = RequestHeader { count: request.commands.len() as u32, ..request.header };
         let bytes = request.commands.as_bytes();
-        let commands = request.commands.len();
-        if header.deadline_ms != 0 && header.deadline_ms < self.last_ms && !planted(Bug::DeadlineIgnored) {
-            reached(Point::DeadlinePassed);
-            return vec![M::refused(Refusal::DeadlinePassed); commands];
-        }
         if let Err(reply) = self.machine.admit(&header) {
             reached(Point::NotAdmitted);
-            return vec![reply; commands];
+            return vec![reply; request.commands.len()];
+        }
+        if header.deadline_ms != 0 && header.deadline_ms < self.last_ms && !planted(Bug::DeadlineIgnored) {
+            reached(Point::DeadlinePassed);
+            return self.recall(&header, bytes, Refusal::DeadlinePassed);
+        }
+        if full {
+            reached(Point::DiskFull);
+            return self.recall(&header, bytes, Refusal::DiskFull);
         }
         self.ring.begin(&header, bytes, 0);
         let replies = self.execute(&header, bytes, Mode::New, buffer);
         self.ring.end();
+        replies
+    }
+
+    /// The answers to commands of which nothing can be decided now: what was decided before stays so, as an earlier
+    /// try of them may have been heard by nobody; only what is new is refused.
+    fn recall(&self, header: &RequestHeader, bytes: &[u8], refusal: Refusal) -> Vec<M::Reply> {
+        let mut replies = Vec::with_capacity(header.count as usize);
+        let mut walk = Walk::<M>::new(bytes);
+        while let Some(command) = walk.next() {
+            let together = bundle(command, &mut walk);
+            match self.machine.recall(header, &together) {
+                Some(known) => replies.extend(known),
+                None => replies.extend(std::iter::repeat_n(M::refused(refusal), together.len())),
+            }
+        }
         replies
     }
 

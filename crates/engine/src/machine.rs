@@ -56,9 +56,11 @@ pub trait Machine: Send + 'static {
     fn repeats(reply: &Self::Reply) -> Option<Position>;
     /// The answer to a command that was decided in this entry.
     fn again(command: &[u8], entry: &[u8], position: Position) -> Self::Reply;
-    /// The answer to this command if it was decided before: for when nothing can be decided now.
-    fn recall(&self, request: &RequestHeader, command: &[u8]) -> Option<Self::Reply> {
-        let _ = (request, command);
+    /// The answers to these commands, which happen together when they are several, where none of them is to be
+    /// decided: for when nothing can be decided now. They were decided before, or it cannot be told whether they were,
+    /// or they are refused whatever comes. None when they are new. Changes nothing.
+    fn recall(&self, request: &RequestHeader, commands: &[&[u8]]) -> Option<Vec<Self::Reply>> {
+        let _ = (request, commands);
         None
     }
     /// The engine's own refusals, in the machine's words.

@@ -110,11 +110,12 @@ codes! {
     NotFounded = 262, "not_founded", Again;
     /// The item of a job is not the next one; the answer names the next.
     JobOutOfOrder = 263, "job_out_of_order", Again;
-    /// The queue is full. Not done; the same id is safe.
+    /// The queue is full. Not looked at: it says nothing of an earlier try; the same id is safe.
     Overloaded = 264, "overloaded", Again;
-    /// The deadline passed before execution. Not done; the same id is safe.
+    /// The deadline passed before execution. Not done, by no earlier try either; the same id is safe.
     DeadlinePassed = 265, "deadline_passed", Again;
-    /// The disk has no room for another record. Not done now; the same id is safe. An operator must make room.
+    /// The disk has no room for another record. Not done, by no earlier try either; the same id is safe. An operator
+    /// must make room.
     DiskFull = 266, "disk_full", Again;
 }
 

@@ -197,10 +197,14 @@ impl Model {
         self.positions.get(&id).copied()
     }
 
-    /// What this command would be answered if it was decided before and is known still.
-    pub fn recall(&self, context: &Context, sent: &Sent) -> Option<Reply> {
-        let said = self.new_or_known(context, sent).err()?;
-        (said.again || said.code == Code::IdConflict).then_some(said)
+    /// What this command, or this bundle if there are several, would be answered without deciding anything. None when
+    /// it is new.
+    pub fn recall(&self, context: &Context, sent: &[Sent], malformed: bool) -> Option<Vec<Reply>> {
+        match sent {
+            _ if malformed => Some(vec![refuse(Code::Malformed); sent.len()]),
+            [one] => self.undecided(context, one).map(|reply| vec![reply]),
+            _ => self.undecided_bundle(context, sent),
+        }
     }
 
     /// The part of the digest that is not the ledger's own, hashed from what the model holds.
@@ -264,28 +268,35 @@ impl Model {
         if sent.len() > 1 { self.bundle(context, sent, at) } else { vec![self.one(context, &sent[0], at)] }
     }
 
-    fn one(&mut self, context: &Context, sent: &Sent, at: &mut dyn FnMut(usize) -> u64) -> Reply {
+    /// The answer to a command that is not to be decided.
+    fn undecided(&self, context: &Context, sent: &Sent) -> Option<Reply> {
         let c = sent.command();
         if c.header.flags & LINKED != 0 {
-            return refuse(Code::Malformed);
+            return Some(refuse(Code::Malformed));
         }
         if let Err(reply) = self.new_or_known(context, sent) {
-            return reply;
+            return Some(reply);
         }
         if c.header.op == Op::ExpireHolds as u16 && !(1..=1000).contains(&c.amount) {
-            return refuse(Code::Malformed);
+            return Some(refuse(Code::Malformed));
         }
         let no_class = !Class::ALL.iter().any(|k| *k as u16 == c.kind);
-        if c.header.op == Op::OpenAccount as u16 && (c.debit == 0 || no_class) {
-            return refuse(Code::Malformed);
+        let malformed = c.header.op == Op::OpenAccount as u16 && (c.debit == 0 || no_class);
+        malformed.then_some(refuse(Code::Malformed))
+    }
+
+    fn one(&mut self, context: &Context, sent: &Sent, at: &mut dyn FnMut(usize) -> u64) -> Reply {
+        if let Some(reply) = self.undecided(context, sent) {
+            return reply;
         }
         let position = at(0);
-        let done = self.execute(&c, position, position);
+        let done = self.execute(&sent.command(), position, position);
         self.keep(context, sent, position, done)
     }
 
-    fn bundle(&mut self, context: &Context, sent: &[Sent], at: &mut dyn FnMut(usize) -> u64) -> Vec<Reply> {
-        let all = |code| vec![refuse(code); sent.len()];
+    /// The answers to a bundle that is not to be decided.
+    fn undecided_bundle(&self, context: &Context, sent: &[Sent]) -> Option<Vec<Reply>> {
+        let all = |code| Some(vec![refuse(code); sent.len()]);
         for (i, one) in sent.iter().enumerate() {
             let c = one.command();
             let money = [Op::Post, Op::Hold, Op::PostHold, Op::VoidHold, Op::Reverse];
@@ -300,7 +311,7 @@ impl Model {
         let was_known = |r: &&Result<(), Reply>| matches!(r, Err(k) if k.position != 0);
         let known = asked.iter().filter(was_known).count();
         if known == sent.len() {
-            return asked.into_iter().map(|r| r.expect_err("known")).collect();
+            return asked.into_iter().map(Result::err).collect();
         }
         if asked.iter().any(|r| matches!(r, Err(reply) if reply.code == Code::IdTooOld)) {
             return all(Code::IdTooOld);
@@ -308,8 +319,12 @@ impl Model {
         if known > 0 {
             return all(Code::BundleMixed);
         }
-        if let Some(Err(refused)) = asked.into_iter().rfind(Result::is_err) {
-            return all(refused.code);
+        asked.into_iter().filter_map(Result::err).next_back().and_then(|refused| all(refused.code))
+    }
+
+    fn bundle(&mut self, context: &Context, sent: &[Sent], at: &mut dyn FnMut(usize) -> u64) -> Vec<Reply> {
+        if let Some(replies) = self.undecided_bundle(context, sent) {
+            return replies;
         }
         let positions: Vec<u64> = (0..sent.len()).map(at).collect();
         // What money commands change, to be put back if one of the parts is refused.

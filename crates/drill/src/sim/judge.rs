@@ -378,18 +378,24 @@ impl Judge {
         Answer::Account(Some(view))
     }
 
-    /// With a full disk the bank was asked whether it knows this command.
-    pub fn recalled(&mut self, header: &RequestHeader, command: &[u8], said: Option<Reply>) {
-        let sent = Sent::new(command);
-        let malformed = self.broken.contains(sent.bytes());
-        let known = if malformed { None } else { self.model.recall(&context(header), &sent) };
-        require(said.map(|r| r.position) == known.map(|r| r.position), "recall", || {
+    /// Nothing could be decided, and the bank was asked what it would answer to these commands all the same.
+    pub fn recalled(&mut self, header: &RequestHeader, commands: &[&[u8]], said: Option<&[Reply]>) {
+        let sent: Vec<Sent> = commands.iter().map(|bytes| Sent::new(bytes)).collect();
+        let malformed = sent.iter().any(|sent| self.broken.contains(sent.bytes()));
+        let known = self.model.recall(&context(header), &sent, malformed);
+        // The codes of what was decided before are read when it is answered.
+        let what = |replies: &[Reply]| -> Vec<u64> { replies.iter().map(|reply| reply.position).collect() };
+        require(said.map(what) == known.as_deref().map(what), "recall", || {
             format!("{said:?}, should be {known:?}")
         });
-        let (decided, full) = (self.history.len(), self.full);
+        let (decided, full, now_ms) = (self.history.len(), self.full, self.model.now_ms);
         if let Some(sending) = self.sendings.get_mut(&header.principal) {
-            require(known.is_some() || full, "disk full", || "refused while there is room".into());
-            sending.expected.push(known.unwrap_or(Reply::refused(Code::DiskFull)));
+            let late = sending.deadline_ms != 0 && sending.deadline_ms < now_ms;
+            require(known.is_some() || late || full, "refused without a reason", || {
+                format!("request {}", header.principal)
+            });
+            let refused = Reply::refused(if late { Code::DeadlinePassed } else { Code::DiskFull });
+            sending.expected.extend(known.unwrap_or(vec![refused; sent.len()]));
             sending.decided = decided;
         }
     }

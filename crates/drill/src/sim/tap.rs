@@ -101,9 +101,9 @@ impl Machine for Judged {
         BankMachine::again(command, entry, position)
     }
 
-    fn recall(&self, request: &RequestHeader, command: &[u8]) -> Option<Reply> {
-        let said = self.bank.recall(request, command);
-        self.bench.judge().recalled(request, command, said);
+    fn recall(&self, request: &RequestHeader, commands: &[&[u8]]) -> Option<Vec<Reply>> {
+        let said = self.bank.recall(request, commands);
+        self.bench.judge().recalled(request, commands, said.as_deref());
         said
     }
 

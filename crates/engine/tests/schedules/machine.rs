@@ -165,9 +165,12 @@ impl Machine for Counter {
         Reply { outcome: Outcome::Done, total, position: position.0, again: true }
     }
 
-    fn recall(&self, _: &RequestHeader, bytes: &[u8]) -> Option<Reply> {
-        let &(position, total) = self.decided.get(&entry(bytes).id)?;
-        Some(Reply { outcome: Outcome::Done, total, position, again: true })
+    fn recall(&self, _: &RequestHeader, commands: &[&[u8]]) -> Option<Vec<Reply>> {
+        let known = |bytes: &&[u8]| {
+            let &(position, total) = self.decided.get(&entry(bytes).id)?;
+            Some(Reply { outcome: Outcome::Done, total, position, again: true })
+        };
+        commands.iter().map(known).collect()
     }
 
     fn refused(refusal: Refusal) -> Reply {
