@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::supply::{Maker, Supply};
 use std::sync::Arc;
 
-/// A supply with the thread that makes its segments.
+/// A supply with the thread that makes its segments, if one does.
 pub struct Supplied {
     /// The supply.
     pub supply: Arc<Supply>,
@@ -14,9 +14,13 @@ pub struct Supplied {
 }
 
 impl Supplied {
-    /// The supply of a journal that stands in segment 0 and has segment 1.
-    pub fn start(make: impl Fn(u64) -> Result<(), Error> + Send + Sync + 'static) -> Supplied {
-        let (supply, maker) = Supply::start(Box::new(make), 2, 0, true);
+    /// The supply of a journal that stands in segment 0 and has segment 1. Where no thread makes its segments, whoever
+    /// needs one does.
+    pub fn start(
+        background: bool,
+        make: impl Fn(u64) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> Supplied {
+        let (supply, maker) = Supply::start(Box::new(make), 2, 0, background);
         Supplied { supply, _maker: maker }
     }
 }

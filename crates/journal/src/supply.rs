@@ -22,15 +22,18 @@ struct State {
     made: u64,
     /// Segments that are wanted.
     wanted: u64,
+    /// Whether one is being made. It is by one thread at a time: two would make the same one, the later in the place of
+    /// the other, in which records may stand by then.
+    making: bool,
     /// What kept the next one from being made, when it was last tried.
     failed: Option<Error>,
     ended: bool,
 }
 
 impl State {
-    /// None is made beyond one that could not be: it would be missing in between.
-    fn is_idle(&self) -> bool {
-        self.made >= self.wanted || self.failed.is_some()
+    /// Whether the next one may be made now. None is beyond one that could not be: it would be missing in between.
+    fn is_due(&self) -> bool {
+        self.made < self.wanted && self.failed.is_none() && !self.making && !self.ended
     }
 }
 
@@ -46,7 +49,7 @@ pub struct Supply {
 impl Supply {
     pub(crate) fn start(make: Make, made: u64, current: u64, background: bool) -> (Arc<Supply>, Maker) {
         // One spare at first; a journal that fills its segments keeps more ahead.
-        let state = State { current, made, wanted: current + 2, failed: None, ended: false };
+        let state = State { current, made, wanted: current + 2, making: false, failed: None, ended: false };
         let supply = Arc::new(Supply { state: Mutex::new(state), changed: Condvar::new(), make, background });
         let its = supply.clone();
         let thread = background.then(|| spawn("pabal-supply", move || while its.make_next(true) {}));
@@ -61,16 +64,18 @@ impl Supply {
     /// Makes the next wanted segment; `wait` for one to be wanted. False when there is none to make.
     fn make_next(&self, wait: bool) -> bool {
         let mut state = self.lock();
-        while wait && state.is_idle() && !state.ended {
+        while wait && !state.is_due() && !state.ended {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.is_idle() || state.ended {
+        if !state.is_due() {
             return false;
         }
         let segment = state.made;
+        state.making = true;
         drop(state);
         let made = (self.make)(segment);
         let mut state = self.lock();
+        state.making = false;
         match made {
             Ok(()) => state.made += 1,
             Err(error) => state.failed = Some(error),
@@ -79,7 +84,7 @@ impl Supply {
         true
     }
 
-    /// Makes the next segment that is wanted, where no thread does. False when none is.
+    /// Makes the next segment that is wanted, where no thread does. False when none is, or one is being made.
     pub fn make_one(&self) -> bool {
         self.make_next(false)
     }
@@ -87,7 +92,7 @@ impl Supply {
     /// Waits until this segment is there or could not be made.
     fn wait_for<'s>(&'s self, mut state: MutexGuard<'s, State>, segment: u64) -> MutexGuard<'s, State> {
         while state.made <= segment && state.failed.is_none() && !state.ended {
-            if self.background {
+            if self.background || state.making {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
                 drop(state);

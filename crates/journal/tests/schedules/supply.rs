@@ -61,7 +61,7 @@ impl Site {
 fn start(site: Site) -> (Arc<Site>, Supplied) {
     let site = Arc::new(site);
     let its = site.clone();
-    (site, Supplied::start(move |segment| its.make(segment)))
+    (site, Supplied::start(true, move |segment| its.make(segment)))
 }
 
 /// Writes segment after segment, as the journal does: true when it came to the last.
@@ -97,6 +97,23 @@ fn the_core_and_the_writer_get_every_segment_that_they_need() {
         drop(supplied);
         site.check();
         assert!(site.failed.lock().expect("not poisoned").is_empty());
+    });
+}
+
+/// Both made the same segment, the later one in the place of the other, in which records might stand by then.
+#[test]
+fn where_no_thread_makes_them_two_that_need_one_do_not_both_make_it() {
+    trying::every(|| {
+        let site = Arc::new(Site::default());
+        let its = site.clone();
+        let supplied = Supplied::start(false, move |segment| its.make(segment));
+        let (core, writer) = (supplied.supply.clone(), supplied.supply.clone());
+        let (cores, writers) = (site.clone(), site.clone());
+        let core = spawn("core", move || ask(&core, &cores));
+        let writer = spawn("writer", move || write(&writer, &writers));
+        while supplied.supply.make_one() {}
+        assert!(core.join().expect("no panic") && writer.join().expect("no panic"));
+        site.check();
     });
 }
 
