@@ -5,6 +5,9 @@
 //! [`Patience`], which under shuttle runs out when the schedule says so; and a panic ends the thread it is in and
 //! nothing else, as the machine's own threads have it.
 
+/// Whether it is shuttle's, in which no bank can run.
+pub const TRIED: bool = cfg!(feature = "shuttle");
+
 #[cfg(feature = "shuttle")]
 pub use shuttle::sync::{Condvar, Mutex, MutexGuard, mpsc};
 pub use std::sync::PoisonError;

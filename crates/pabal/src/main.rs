@@ -19,6 +19,11 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+// Cargo unites the features of all that is built together. Whoever builds this with those of the drills, as
+// `--workspace --all-features` does, gets no bank rather than one with bugs built in or with locks that lock nothing.
+const _: () =
+    assert!(!pabal_fault::PLANTED && !pabal_journal::sync::TRIED, "built with features of the drills");
+
 /// The version, and whether bugs were planted for the drills: never in what is shipped.
 const VERSION: &str = if pabal_fault::PLANTED {
     concat!(env!("CARGO_PKG_VERSION"), "\nplanted: true")
@@ -97,6 +102,9 @@ enum Command {
     Drill(Drill),
 }
 
+/// Threads of a drill at most.
+const THREADS_MAX: i64 = 256;
+
 #[derive(Subcommand)]
 enum Drill {
     /// Send transfers until killed.
@@ -128,7 +136,7 @@ enum Drill {
     /// Banks in a world that is made up and hostile, and every way to crash of short histories.
     Simulate {
         /// How many seeds.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: u64,
         /// The first of them.
         #[arg(long, default_value_t = 0)]
@@ -137,8 +145,8 @@ enum Drill {
         #[arg(long)]
         seed: Option<u64>,
         /// Seeds at a time.
-        #[arg(long, default_value_t = 2)]
-        threads: usize,
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
+        threads: u16,
         /// One JSON object on standard output.
         #[arg(long)]
         json: bool,
@@ -146,14 +154,14 @@ enum Drill {
     /// Every way to crash of short histories, on a disk in memory.
     Crashes {
         /// States of the disk to see, each counted once.
-        #[arg(long, default_value_t = 1_000_000)]
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
         states: u64,
         /// What the histories follow from.
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Histories at a time.
-        #[arg(long, default_value_t = 2)]
-        threads: usize,
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
+        threads: u16,
         /// Only this history, as a failure names it.
         #[arg(long)]
         history: Option<u64>,
@@ -278,14 +286,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Drill(Drill::Simulate { seeds, from, seed, threads, json })) => {
             let report = match seed {
                 Some(seed) => command::simulate::again(seed),
-                None => command::simulate::run(from, seeds, threads, &Bar::new(!json)),
+                None => command::simulate::run(from, seeds, threads.into(), &Bar::new(!json)),
             };
             show::report(&report, json, show::simulated)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
         Some(Command::Drill(Drill::Crashes { states, seed, threads, history, json })) => {
             let bar = Bar::new(!json && history.is_none());
-            let report = command::crashes::run(states, seed, threads, history, &bar);
+            let report = command::crashes::run(states, seed, threads.into(), history, &bar);
             show::report(&report, json, show::crashes)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }

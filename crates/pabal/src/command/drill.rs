@@ -6,7 +6,7 @@
 use super::verify;
 use crate::ids;
 use crate::progress::Bar;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use pabal_bank::ledger::entry::COMMAND_BYTES;
 use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Op};
 use pabal_bank::{Reply, command};
@@ -43,7 +43,9 @@ pub struct Load {
 /// were refused for now. An error is the one that ended the core.
 pub fn load(data: &Path, sent: &Path, acked: &Path, load: Load) -> anyhow::Result<Value> {
     std::fs::create_dir_all(data).with_context(|| data.display().to_string())?;
-    let engine = start(data, load.segment_blocks)?;
+    // Only what was kept can have been sent.
+    let own = std::fs::metadata(sent).is_ok_and(|books| books.len() > 0);
+    let engine = start(data, load.segment_blocks, own)?;
     let heard = talk(&engine, sent, acked, load.requests);
     // Why the core ended is known to the core alone: whoever waited for an answer heard only that it is unknown.
     match heard {
@@ -59,13 +61,17 @@ pub fn load(data: &Path, sent: &Path, acked: &Path, load: Load) -> anyhow::Resul
     }
 }
 
-pub(super) fn start(data: &Path, segment_blocks: u32) -> anyhow::Result<Engine<BankMachine>> {
+/// Starts the bank of this folder. Unless it is the drill's `own` it must be new: a drill opens accounts and moves
+/// money without being anybody, which is not to be had in a bank that has customers.
+pub(super) fn start(data: &Path, segment_blocks: u32, own: bool) -> anyhow::Result<Engine<BankMachine>> {
     let config = EngineConfig {
         journal: JournalConfig { segment_blocks, ..JournalConfig::default() },
         journal_id: ids::random(),
         time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms: None },
     };
-    Ok(Engine::start(data, BankMachine::default(), config, &mut |_| {})?.0)
+    let (engine, recovery) = Engine::start(data, BankMachine::default(), config, &mut |_| {})?;
+    ensure!(own || recovery.commands == 0, "{}: not a bank of this drill's own", data.display());
+    Ok(engine)
 }
 
 /// Sends until so many requests were answered. Counts commands: answered, and refused for now.

@@ -46,7 +46,7 @@ pub fn run(data: &Path, filler: &Path, sent: &Path, acked: &Path) -> anyhow::Res
     let (books, before) = Books::open(sent, acked)?;
     ensure!(before.is_empty(), "begin with a new bank and new books");
     std::fs::create_dir_all(data)?;
-    let engine = start(data, SEGMENT_BLOCKS)?;
+    let engine = start(data, SEGMENT_BLOCKS, false)?;
     let mut drill = Drill { data, filler, engine, books, decided: Vec::new(), refused: Vec::new() };
     let first = super::drill::founding();
     drill.done(&first).context("with room")?;
@@ -190,7 +190,7 @@ impl Drill<'_> {
 
     fn restart(self) -> anyhow::Result<Self> {
         self.engine.stop()?;
-        Ok(Drill { engine: start(self.data, SEGMENT_BLOCKS)?, ..self })
+        Ok(Drill { engine: start(self.data, SEGMENT_BLOCKS, true)?, ..self })
     }
 }
 

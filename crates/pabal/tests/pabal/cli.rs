@@ -46,6 +46,40 @@ fn a_seed_of_the_simulator_repeats_itself_in_another_process() {
     assert_ne!(trace("3"), trace("4"));
 }
 
+/// A drill moves money without being anybody: that must not be had in a bank that has customers.
+#[test]
+fn drills_send_nothing_to_a_bank_that_is_not_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name| text(&folder.path().join(name));
+    let (data, filler) = (path("data"), path("filler"));
+    let on_books = |words: &[&str], sent, acked| {
+        let files = ["--data", &data, "--sent", &path(sent), "--acked", &path(acked)];
+        run(&[&["drill"], words, &files].concat())
+    };
+    let verified = || pabal(&["verify", "--data", &data]).0["postings"].clone();
+    assert_eq!(on_books(&["load", "--requests", "2"], "sent", "acked").2, 0, "a new bank is its own");
+    let before = verified();
+    for words in [vec!["load", "--requests", "1"], vec!["full", "--filler", &filler]] {
+        let (_, errors, code) = on_books(&words, "others", "theirs");
+        assert!(code == 2 && errors.contains("not a bank of this drill's own"), "{code} {errors}");
+    }
+    assert_eq!(verified(), before);
+    assert_eq!(on_books(&["load", "--requests", "2"], "sent", "acked").2, 0, "and stays so");
+    assert_ne!(verified(), before);
+}
+
+/// With nothing tried nothing would be wrong, and it would pass.
+#[test]
+fn a_drill_that_tries_nothing_is_not_begun() {
+    for words in
+        ["simulate --seeds 0", "simulate --threads 0", "crashes --states 0", "crashes --threads 65535"]
+    {
+        let words: Vec<&str> = std::iter::once("drill").chain(words.split(' ')).collect();
+        let (_, errors, code) = run(&words);
+        assert!(code == 2 && errors.contains("invalid value"), "{words:?}: {code} {errors}");
+    }
+}
+
 #[test]
 fn verify_of_a_sound_journal() {
     let data = kept("rules-1-then-2.gz");
