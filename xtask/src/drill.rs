@@ -19,9 +19,7 @@ pub fn build() -> anyhow::Result<PathBuf> {
     if !built.success() {
         bail!("the release build failed");
     }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
-    Ok(target.join("release/pabal"))
+    Ok(crate::target().join("release/pabal"))
 }
 
 /// A bank and its client, in one folder.

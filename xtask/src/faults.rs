@@ -179,8 +179,13 @@ struct Sum {
     wrong: Vec<String>,
 }
 
-/// Runs the drill: each call's first `calls` times. True when nothing was wrong.
-pub fn run(calls: u64, json: bool) -> anyhow::Result<bool> {
+/// Runs the drill: each call's first `calls` times. True when nothing was wrong; nothing where no program may be
+/// traced, which is said.
+pub fn run(calls: u64, json: bool) -> anyhow::Result<Option<bool>> {
+    if let Some(why) = untraceable("true")? {
+        println!("skipped: strace cannot trace a program here: {why}");
+        return Ok(None);
+    }
     let pabal = drill::build()?;
     let begun = Instant::now();
     let folder = tempfile::tempdir()?;
@@ -257,7 +262,7 @@ pub fn run(calls: u64, json: bool) -> anyhow::Result<bool> {
             begun.elapsed().as_secs()
         );
     }
-    Ok(passed)
+    Ok(Some(passed))
 }
 
 fn show(used: &[Used], befores: &[Before]) {
@@ -495,8 +500,8 @@ fn traced(
     injected: &[&str],
 ) -> anyhow::Result<(Output, String)> {
     let trace = bank.data.with_file_name("trace");
-    let mut strace = Command::new("strace");
-    strace.args(["--follow-forks", "--seccomp-bpf", "-qq", "--signal=none", "--output"]).arg(&trace);
+    let mut strace = strace();
+    strace.arg("--output").arg(&trace);
     for file in files {
         strace.arg("--trace-path").arg(file);
     }
@@ -509,6 +514,20 @@ fn traced(
     let trace = std::fs::read_to_string(&trace)
         .with_context(|| format!("strace left no trace: {}", said(&output)))?;
     Ok((output, trace))
+}
+
+fn strace() -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["--follow-forks", "--seccomp-bpf", "-qq", "--signal=none"]);
+    strace
+}
+
+/// Why this program cannot be run under strace, if it cannot: a container may forbid it, even root.
+fn untraceable(program: &str) -> anyhow::Result<Option<String>> {
+    let mut command = strace();
+    command.args(["--trace=exit_group", "--output=/dev/null", program]).stdin(Stdio::null());
+    let output = command.output().context("cannot start strace; install it")?;
+    Ok((!output.status.success()).then(|| said(&output)))
 }
 
 /// Ends what follows when it hangs.
@@ -550,6 +569,16 @@ mod tests {
         assert_eq!(begun("31 <... fsync resumed>) = 0"), None);
         assert_eq!(begun("31 +++ exited with 0 +++"), None);
         assert_eq!(begun(""), None);
+    }
+
+    /// A drill that may not trace must not be taken for a bank that is wrong, nor for one that was tried.
+    #[test]
+    fn a_program_that_cannot_be_traced_is_said_to_be_so() {
+        if !Command::new("strace").arg("--version").output().is_ok_and(|output| output.status.success()) {
+            return println!("skipped: there is no strace");
+        }
+        let why = untraceable("/nowhere/to/be/found").expect("strace starts");
+        assert!(why.is_some_and(|why| why.contains("strace")));
     }
 
     /// A segment that belongs to two kinds would be counted for both, one that belongs to none would never fail.

@@ -162,8 +162,7 @@ struct Place {
 
 impl Place {
     fn of(root: &Path) -> Place {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        Place { regressions: root.join("fuzz/regressions"), target: root.join(target).join("fuzz") }
+        Place { regressions: root.join("fuzz/regressions"), target: crate::target().join("fuzz") }
     }
 
     /// An empty or a filled folder of this target.

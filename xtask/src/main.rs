@@ -18,7 +18,7 @@ mod sum;
 mod test;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
         Task::Simulate { seeds, from, seed, json } => simulate::run(seeds, from, seed, json),
         Task::Planted { json } => planted::run(json),
         Task::Schedules { schedules, seed } => schedules::run(schedules, seed),
-        Task::Faults { calls, json } => faults::run(calls, json),
+        Task::Faults { calls, json } => faults::run(calls, json).map(|passed| passed.unwrap_or(true)),
         Task::Full { json } => full::run(json).map(|passed| passed.unwrap_or(true)),
         Task::Fuzz { targets, seconds, json } => fuzz::run(root(), seconds, &targets, json),
     };
@@ -129,6 +129,11 @@ fn main() -> ExitCode {
 /// The repository, wherever xtask was called from.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository")
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// The cargo that runs xtask, so that every step has the pinned toolchain.

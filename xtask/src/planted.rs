@@ -63,9 +63,7 @@ fn build() -> anyhow::Result<PathBuf> {
     if !built.success() {
         bail!("the build with planted bugs failed");
     }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
-    Ok(target.join("debug/pabal-planted"))
+    Ok(crate::target().join("debug/pabal-planted"))
 }
 
 fn hunt(pabal: &Path, name: &str) -> anyhow::Result<Value> {
