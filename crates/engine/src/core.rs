@@ -337,7 +337,10 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             };
             let mut buffer = self.begin(header.time_ms, room.blocks())?;
             if !self.has_room(&buffer) {
-                // The ring keeps it as long as nothing else can be executed.
+                // The next start tries it again, unless there is room before and something else is executed. What came
+                // before it in its request has taken its place in the ring.
+                self.ring.begin(&suspect.header, &suspect.commands, suspect.crashes - 1);
+                self.ring.at(suspect.cursor);
                 reached(Point::AloneDiskFull);
                 return Ok(false);
             }
