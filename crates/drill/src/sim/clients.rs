@@ -151,7 +151,7 @@ impl Clients {
             c.header.op == pabal_bank::ledger::Op::ExpireHolds as u16 && c.amount > 3
         });
         let request = Request { header, commands };
-        judge.sends(&request, attempt.malformed, bytes > BIG_BYTES || many);
+        judge.sends(&request, &attempt.commands, attempt.malformed, bytes > BIG_BYTES || many);
         let ticket = engine.submit(request);
         self.awaited.push(Awaited { number: self.number, attempt, ticket });
     }

@@ -24,6 +24,7 @@ mod random;
 mod statement;
 mod tap;
 mod world;
+mod written;
 
 pub use campaign::{Campaign, Failure, campaign};
 pub use judge::Wrong;

@@ -27,6 +27,8 @@ const START_MS: u64 = 1_800_000_000_000;
 const START_DATE: Date = Date(20_833);
 const MINUTE_US: u64 = 60_000_000;
 const HOUR_US: u64 = 60 * MINUTE_US;
+/// The gap in time that a start accepts, milliseconds.
+const GAP_MS_MAX: u64 = 600_000;
 /// What a restart may need: more than one thing can be wrong.
 const STARTS_MAX: usize = 12;
 /// Turns of core and writer in which everything that waits must be answered.
@@ -63,6 +65,12 @@ enum Death {
     Disk,
 }
 
+/// Whether a bank may begin at this time, after that of its last record (zero for none).
+fn may_begin(wall_ms: u64, last_ms: u64, confirmed: Option<u64>) -> bool {
+    let is_near = |ms: u64| ms.abs_diff(wall_ms) <= GAP_MS_MAX;
+    last_ms == 0 || is_near(last_ms) || confirmed.is_some_and(is_near)
+}
+
 struct World {
     random: Random,
     disk: SimDisk,
@@ -71,6 +79,8 @@ struct World {
     clients: Clients,
     engine: Option<Stepper<Judged>>,
     follower: Option<Follower>,
+    /// The record that the follower must show next.
+    follows: u64,
     segment_blocks: u32,
     journal_id: u64,
     /// The newest rules that the program knows which is started next.
@@ -115,6 +125,7 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
         clients: Clients::new(maker),
         engine: None,
         follower: None,
+        follows: 0,
         failed: false,
         damaged_at: None,
         torn: None,
@@ -238,7 +249,7 @@ impl World {
             }
             6 => self.follow(),
             7 => self.clients.go_away(&mut self.bench.judge()),
-            _ => self.look(),
+            _ => drop(self.look()),
         }
         self.hear();
         if self.random.one_in(self.danger) {
@@ -291,39 +302,61 @@ impl World {
             let last = engine.durable().sequence();
             let from = 1 + self.random.below(last + 1);
             match self.reading(|world| world.engine_ref().follow_from(from)) {
-                Some(follower) => self.follower = Some(follower),
+                Some(follower) => (self.follower, self.follows) = (Some(follower), from),
                 None => return,
             }
         }
         let Some(mut follower) = self.follower.take() else { return };
         for _ in 0..self.random.below(6) {
             let mut seen = None;
-            let next = self.reading(|_| {
-                let next = follower.next(Duration::ZERO, |record| seen = Some(record.header.sequence));
+            let next = self.reading(|world| {
+                let next = follower.next(Duration::ZERO, |record| {
+                    world.bench.judge().reads(record);
+                    seen = Some(record.header.sequence);
+                });
                 next.map_err(Error::from)
             });
+            let durable = self.engine.as_ref().map_or(0, |engine| engine.durable().sequence());
             match (next, seen) {
-                (Some(true), Some(sequence)) => self.bench.judge().shows_record(sequence),
-                (Some(_), _) => break,
+                (Some(true), Some(sequence)) if sequence == self.follows => {
+                    self.bench.judge().shows_record(sequence);
+                    self.follows += 1;
+                }
+                (Some(false), None) if durable < self.follows => break,
                 (None, _) => return,
+                other => wrong("follower", format!("{other:?}, should be {} of {durable}", self.follows)),
             }
         }
         self.follower = Some(follower);
     }
 
-    /// Another process reads the whole journal.
-    fn look(&mut self) {
+    /// Another process reads the whole journal; gives the last record that it saw.
+    fn look(&mut self) -> Option<u64> {
         let mut last = 0;
-        let read = self.reading(|world| {
+        self.reading(|world| {
             let reader = Reader::open_on(world.shared_disk(), &Path::new(DATA).join(JOURNAL))?;
             Ok(reader.scan(&mut |record| {
-                last = record.header.sequence;
+                let sequence = record.header.sequence;
+                if sequence != last + 1 {
+                    wrong("reader", format!("record {sequence} after record {last}"));
+                }
+                world.bench.judge().reads(record);
+                last = sequence;
                 Ok(())
             })?)
-        });
-        if read.is_some() && last > 0 {
+        })?;
+        if last > 0 {
             self.bench.judge().shows_record(last);
         }
+        // Beside a bank that lives the last record counts once the next one has begun: all but it are seen.
+        if let Some(engine) = &self.engine {
+            let durable = engine.durable().sequence();
+            let lacks = last + 1 < durable && self.disk.damage().is_empty();
+            if last > 0 && last >= durable || lacks {
+                wrong("reader", format!("sees record {last} of {durable} while the bank lives"));
+            }
+        }
+        Some(last)
     }
 
     /// Reads the statement of an account from its newest entry, as it was answered.
@@ -533,9 +566,9 @@ impl World {
         };
         self.disk.say(|| format!("  died: {name}, {loss:?} lost"));
         let durable = engine.durable().sequence();
-        self.bench.judge().ended(matches!(death, Death::Poisoned) && loss == Loss::Process);
+        self.bench.judge().ended(matches!(death, Death::Poisoned), loss == Loss::Process);
         // Nobody must do anything more while the process goes down.
-        self.disk.disarm();
+        let struck = self.disk.disarm();
         drop(engine);
         self.follower = None;
         self.clients.lose();
@@ -547,6 +580,23 @@ impl World {
         }
         self.torn = (loss == Loss::PowerTorn).then(|| self.disk.image());
         self.disk.crash(loss);
+        // Someone reads what it left: what they saw must not be lost by what comes next. Only of a record whose sync
+        // failed nobody but the next writer knows whether it is there: a reader's own sync says nothing of it.
+        let is_given_up = struck == Some((Access::Sync, Fault::Fails));
+        if self.torn.is_none() && !is_given_up && self.random.one_in(4) {
+            self.look();
+            if self.random.one_in(2) {
+                self.lose(Loss::Power);
+            }
+        }
+    }
+
+    /// The machine goes down, or only what is left of the process, while no bank runs.
+    fn lose(&mut self, loss: Loss) {
+        if loss != Loss::Process {
+            self.bench.judge().ring_lost();
+        }
+        self.disk.crash(loss);
     }
 
     /// The bank is stopped in order.
@@ -556,9 +606,9 @@ impl World {
         match self.caught(|_| engine.stop().map(drop)) {
             Ok(()) => {
                 self.hear();
-                self.bench.judge().ended(false);
+                self.bench.judge().ended(false, true);
             }
-            Err(death) => self.bench.judge().ended(matches!(death, Death::Poisoned)),
+            Err(death) => self.bench.judge().ended(matches!(death, Death::Poisoned), true),
         }
         self.clients.lose();
         self.disk.disarm();
@@ -572,7 +622,7 @@ impl World {
     // ── starting ─────────────────────────────────────────────────────────────────────────────────
 
     fn start(&mut self) {
-        let mut confirmed = false;
+        let mut confirmed: Option<u64> = None;
         if self.random.one_in(8) {
             self.knowing = 1 + self.random.below(2) as u32;
         }
@@ -596,7 +646,7 @@ impl World {
                 journal_id: self.journal_id,
                 time: TimeSource::Clock {
                     clock: Box::new(self.clock.clone()),
-                    confirmed_ms: confirmed.then_some(wall_ms),
+                    confirmed_ms: confirmed,
                 },
             };
             let machine = Judged::new(self.knowing, self.bench.clone());
@@ -612,16 +662,23 @@ impl World {
                 });
             match started {
                 Ok(Some(engine)) => {
+                    let last_ms = self.bench.judge().model.now_ms;
+                    if !may_begin(wall_ms, last_ms, confirmed) {
+                        wrong("gap accepted", format!("{last_ms} to {wall_ms}, confirmed {confirmed:?}"));
+                    }
                     if self.begin(engine) {
                         return;
                     }
                 }
                 Ok(None) => match refused {
                     Some(Error::Time(gap)) => {
-                        if confirmed || gap.wall_ms.abs_diff(gap.last_ms) <= 600_000 {
+                        if may_begin(gap.wall_ms, gap.last_ms, confirmed) {
                             wrong("time refused without a reason", gap.to_string());
                         }
-                        confirmed = true;
+                        // The second source may be as wrong as the first.
+                        let beside = self.random.of(&[0, GAP_MS_MAX as i64, GAP_MS_MAX as i64 + 1]);
+                        let beside = if self.random.one_in(2) { beside } else { -beside };
+                        confirmed = Some(wall_ms.saturating_add_signed(beside));
                     }
                     Some(error) => self.refused(error),
                     None => {}
@@ -634,7 +691,7 @@ impl World {
                     self.report.crashes += 1;
                     self.disk.disarm();
                     let loss = if self.random.one_in(2) { Loss::Power } else { Loss::Process };
-                    self.disk.crash(loss);
+                    self.lose(loss);
                 }
             }
         }
@@ -651,6 +708,10 @@ impl World {
         }
         self.torn = None;
         self.failed = self.disk.is_armed();
+        let rules = self.bench.judge().model.rules;
+        if rules > self.knowing {
+            wrong("newer rules", format!("{rules} read by a program that knows {}", self.knowing));
+        }
         self.bench.judge().started();
         self.bench.judge().durable = Some(engine.durable());
         compare(&engine.machine().bank.0, &self.bench.judge().model);
@@ -660,7 +721,7 @@ impl World {
         }
         let tried = self.guarded(|world| world.engine_mut().try_suspect()).is_some();
         if tried {
-            self.bench.judge().ended(false);
+            self.bench.judge().tried_alone();
         }
         tried
     }
@@ -690,7 +751,23 @@ impl World {
         let Some(image) = self.torn.take() else { return self.disk.heal() };
         self.disk.set_image(image);
         self.disk.heal();
-        self.disk.crash(Loss::Power);
+        self.lose(Loss::Power);
+    }
+
+    /// Nothing more comes for a while: then everything that was decided is seen by those who read beside the bank.
+    fn rest(&mut self) {
+        self.guarded(|world| {
+            while world.engine_mut().waiting() > 0 {
+                world.engine_mut().execute()?;
+            }
+            world.engine_mut().execute()?;
+            while world.engine_mut().write()? {}
+            Ok(())
+        });
+        let last = self.engine.is_some().then(|| self.look()).flatten();
+        if last.is_some_and(|last| !self.bench.judge().is_all(last)) && self.disk.damage().is_empty() {
+            wrong("not confirmed", format!("{last:?} is the last record that is seen of a bank at rest"));
+        }
     }
 
     // ── the end ──────────────────────────────────────────────────────────────────────────────────
@@ -707,6 +784,7 @@ impl World {
                 self.send_and_wait(attempt);
             }
         }
+        self.rest();
         if let Some(engine) = &self.engine {
             compare(&engine.machine().bank.0, &self.bench.judge().model);
         }
