@@ -115,6 +115,8 @@ pub struct Judge {
     broken: BTreeSet<Vec<u8>>,
     /// Microseconds at which the bank's time began, and the monotonic clock then.
     began: (u64, u64),
+    /// The same of the last batch.
+    begun: (u64, u64),
     /// Commands that stop the bank, and how often they did, one crash after the other.
     poison: BTreeMap<Id, u32>,
     /// Whether the disk may be full.
@@ -146,6 +148,7 @@ impl Judge {
             answers: VecDeque::new(),
             broken: BTreeSet::new(),
             began: (0, 0),
+            begun: (0, 0),
             poison: BTreeMap::new(),
             full: false,
             durable: None,
@@ -180,6 +183,7 @@ impl Judge {
         self.model.rules_known = self.knowing;
         let (wall_ms, monotonic_us) = self.clock.read();
         self.began = (wall_ms.max(self.model.now_ms) * 1000, monotonic_us);
+        self.begun = self.began;
     }
 
     /// The process ended, stopped by a command that was made to if `poisoned`. `ring` says that what it was executing
@@ -272,6 +276,13 @@ impl Judge {
             });
         }
         self.model.now_ms = time_ms;
+        self.begun = (time_ms * 1000, self.clock.read().1);
+    }
+
+    /// About so many microseconds until the bank's time is this.
+    pub fn us_until(&self, time_ms: u64) -> Option<u64> {
+        let now_us = self.begun.0 + self.clock.read().1.saturating_sub(self.begun.1);
+        (time_ms * 1000).checked_sub(now_us)
     }
 
     /// The engine asks whether a request may be executed, and hears this.
@@ -495,7 +506,10 @@ impl Judge {
         let covered = self.by_record.get((response.sequence as usize).wrapping_sub(1));
         let covered = covered.map_or(0, |made| made.decided);
         require(covered >= sending.decided, "answer names an earlier record", || {
-            format!("request {number}: {covered} commands up to {}, not {}", response.sequence, sending.decided)
+            format!(
+                "request {number}: {covered} commands up to {}, not {}",
+                response.sequence, sending.decided
+            )
         });
         self.shows(sending.decided, response.sequence);
         if sending.expected.is_empty() {

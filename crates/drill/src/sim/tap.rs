@@ -85,7 +85,9 @@ impl Machine for Judged {
         sink: &mut Sink<'_>,
         replies: &mut Vec<Reply>,
     ) {
-        if matches!(mode, Mode::New | Mode::Quarantine) && self.bench.judge().executes(request, commands, mode) {
+        if matches!(mode, Mode::New | Mode::Quarantine)
+            && self.bench.judge().executes(request, commands, mode)
+        {
             std::panic::panic_any(Poisoned);
         }
         let before = replies.len();

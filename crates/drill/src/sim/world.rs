@@ -7,7 +7,7 @@ use super::judge::{Judge, Wrong, wrong};
 use super::random::Random;
 use super::statement;
 use super::tap::{Bench, Judged, Poisoned};
-use crate::disk::image::{BLOCK, Image, Loss, block, bytes};
+use crate::disk::image::{BLOCK, Damage, Image, Loss, block, bytes};
 use crate::disk::{Access, Fault, Killed, SimDisk};
 use crate::model::compare;
 use crate::sent::Sent;
@@ -16,7 +16,8 @@ use pabal_bank::ledger::{Date, Id};
 use pabal_core::machine::Answer;
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::{EngineConfig, Error, Follower, Lane, ReplayError, RequestHeader, Stepper, TimeSource};
-use pabal_journal::{Disk, JournalConfig, Reader};
+use pabal_journal::{Disk, JournalConfig, Reader, UNIT};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -87,6 +88,8 @@ struct World {
     knowing: u32,
     /// Whether the disk was told to fail since the last start.
     failed: bool,
+    /// Whether a bank has begun and not ended: of a full disk it may not die then.
+    running: bool,
     /// The record whose write went wrong unnoticed.
     damaged_at: Option<u64>,
     /// The disk before the last loss of power, where that may have torn blocks.
@@ -113,8 +116,9 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
         disk.tell();
     }
     let maker = Maker::new(Random::new(random.bits()));
+    let segment_blocks = random.of(&[6, 8, 12, 16, 24, 64]);
     let mut world = World {
-        segment_blocks: random.of(&[6, 8, 12, 16, 24, 64]),
+        segment_blocks,
         journal_id: random.bits(),
         knowing: 1 + random.below(2) as u32,
         danger: random.of(&[20, 60, 200]),
@@ -122,11 +126,12 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
         disk,
         clock,
         bench,
-        clients: Clients::new(maker),
+        clients: Clients::new(maker, segment_blocks),
         engine: None,
         follower: None,
         follows: 0,
         failed: false,
+        running: false,
         damaged_at: None,
         torn: None,
         report: Report::default(),
@@ -229,7 +234,11 @@ impl World {
         match what {
             0 => {
                 let poison = self.random.one_in(60);
-                let attempt = self.clients.next(&self.bench.judge().model, poison);
+                self.clients.maker.next_block = self.engine.as_ref().map_or(1, |e| e.durable().next_block());
+                let attempt = match self.again_in_damage().filter(|_| !poison) {
+                    Some(attempt) => attempt,
+                    None => self.clients.next(&self.bench.judge().model, poison),
+                };
                 if poison && !attempt.malformed {
                     let id = &attempt.commands[self.random.below(attempt.commands.len() as u64) as usize];
                     self.bench.judge().poison(id.command().id);
@@ -255,6 +264,28 @@ impl World {
         if self.random.one_in(self.danger) {
             self.danger();
         }
+    }
+
+    /// Something that was sent before, and whose entry lies in a block that is not what it should be.
+    fn again_in_damage(&mut self) -> Option<Attempt> {
+        let damage = self.disk.damage();
+        if damage.is_empty() || self.random.one_in(2) {
+            return None;
+        }
+        let blocks = self.segment_blocks as u64;
+        let damaged: Vec<u64> = self.disk.change(|image| {
+            let of = |path: &Path| {
+                let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
+                Some((image.find(path)?, number * blocks))
+            };
+            let files: Vec<(u64, u64)> = image.paths().filter_map(of).collect();
+            let block = |d: &Damage| {
+                let (_, first) = files.iter().find(|(id, _)| *id == d.file)?;
+                Some(first + d.at as u64)
+            };
+            damage.iter().filter_map(block).collect()
+        });
+        self.clients.again_in(&self.bench.judge().model, &damaged)
     }
 
     fn send(&mut self, attempt: Attempt) {
@@ -287,12 +318,25 @@ impl World {
             3 => self.random.below(30 * HOUR_US),
             _ => 24 * HOUR_US + self.random.below(2_000_000),
         };
+        let us = self.until_a_hold_ends().unwrap_or(us);
         let wrong_ms = match self.random.below(12) {
             0 => self.random.between(-7_200_000, 7_200_000),
             1 => self.random.between(-100, 100),
             _ => 0,
         };
         self.clock.pass(us, wrong_ms);
+    }
+
+    /// Sometimes, until just when a hold ends, or a millisecond beside.
+    fn until_a_hold_ends(&mut self) -> Option<u64> {
+        if !self.random.one_in(3) {
+            return None;
+        }
+        let beside = self.random.of(&[-1, 0, 0, 0, 1]);
+        let judge = self.bench.judge();
+        let model = &judge.model;
+        let ends = model.holds.values().map(|hold| hold.expires_ms).filter(|ends| *ends > model.now_ms);
+        judge.us_until(ends.min()?.saturating_add_signed(beside)).filter(|us| *us <= 72 * HOUR_US)
     }
 
     /// A follower reads on.
@@ -374,9 +418,9 @@ impl World {
     // ── dangers ──────────────────────────────────────────────────────────────────────────────────
 
     fn danger(&mut self) {
-        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3]);
+        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3, 3]);
         self.disk.note(&[100 + what as u8]);
-        const DANGERS: [&str; 9] = [
+        const DANGERS: [&str; 10] = [
             "killed",
             "power lost",
             "stopped",
@@ -386,6 +430,7 @@ impl World {
             "disk full",
             "room",
             "torn",
+            "dies twice",
         ];
         self.disk.say(|| format!("  danger: {}", DANGERS[what]));
         match what {
@@ -410,7 +455,8 @@ impl World {
                 self.bench.judge().full = true;
             }
             7 => self.disk.set_free(None),
-            _ => self.tear(),
+            8 => self.tear(),
+            _ => self.die_twice(),
         }
     }
 
@@ -425,6 +471,32 @@ impl World {
         self.disk.arm_next(Access::Write, fault);
         self.failed = true;
         self.guarded(|world| world.engine_mut().write());
+    }
+
+    /// The process dies in the write of a record or before its sync; the next one begins with what is there of it, and
+    /// shows it; then the power goes before anything more is written.
+    fn die_twice(&mut self) {
+        let many = if self.random.one_in(2) { self.random.between(25, 60) as usize } else { 1 };
+        let attempt = self.clients.many(&self.bench.judge().model, many);
+        self.send(attempt);
+        self.guarded(|world| world.engine_mut().execute());
+        self.disk.disarm();
+        let access = self.random.of(&[Access::Write, Access::Sync]);
+        self.disk.arm_next(access, Fault::Dies);
+        self.failed = true;
+        while self.guarded(|world| world.engine_mut().write()) == Some(true) {}
+        if self.engine.is_some() {
+            return;
+        }
+        self.start();
+        let mut unknown = self.clients.unknown();
+        if self.random.one_in(3) {
+            unknown.push(self.clients.many(&self.bench.judge().model, 1));
+        }
+        for attempt in unknown {
+            self.send_and_wait(attempt);
+        }
+        self.die(Death::Killed, Loss::Power);
     }
 
     fn arm(&mut self, fault: Fault, within: u64) {
@@ -446,7 +518,19 @@ impl World {
     fn rot(&mut self) {
         let draw = self.random.bits();
         let mut random = Random::new(draw);
+        // Half of the time where an entry stands that someone may ask for again.
+        let entry = self.clients.some_position(&self.bench.judge().model).filter(|_| random.one_in(2));
+        let blocks = self.segment_blocks as u64;
         let chosen = self.disk.change(|image| {
+            if let Some(position) = entry {
+                let (segment, at) = (position.block() / blocks, position.block() % blocks);
+                let id = image.find(&Path::new(DATA).join(JOURNAL).join(format!("{segment:012}.seg")))?;
+                let mut content = bytes(&image.file(id).block(at as usize));
+                let offset = position.unit() * UNIT + random.below(3 * UNIT as u64) as usize;
+                content[offset] ^= 1 << random.below(8);
+                let is_pending = image.file(id).is_pending(at as usize);
+                return (!is_pending).then(|| (id, at as usize, block(&content)));
+            }
             let segments: Vec<u64> = image
                 .paths()
                 .filter(|path| path.extension().is_some_and(|e| e == "seg"))
@@ -538,6 +622,9 @@ impl World {
     fn may_fail(&self, error: &Error) -> bool {
         use pabal_journal::Error::{Folder, Io, NoEntry, Rotten};
         match error {
+            Error::Journal(Io { source, .. }) if self.running && source.kind() == ErrorKind::StorageFull => {
+                false
+            }
             Error::Journal(Io { .. }) | Error::Ring { .. } => self.failed || self.disk.is_bounded(),
             Error::Journal(Rotten { .. } | Folder { .. } | NoEntry(_)) => {
                 self.torn.is_some() || !self.disk.damage().is_empty()
@@ -558,6 +645,7 @@ impl World {
 
     fn die(&mut self, death: Death, loss: Loss) {
         let Some(engine) = self.engine.take() else { return };
+        self.running = false;
         self.report.crashes += 1;
         let name = match death {
             Death::Killed => "killed",
@@ -610,6 +698,7 @@ impl World {
             }
             Err(death) => self.bench.judge().ended(matches!(death, Death::Poisoned), true),
         }
+        self.running = false;
         self.clients.lose();
         self.disk.disarm();
         if self.disk.has_misled() || self.damaged_at.take().is_some() {
@@ -644,10 +733,7 @@ impl World {
                     background: false,
                 },
                 journal_id: self.journal_id,
-                time: TimeSource::Clock {
-                    clock: Box::new(self.clock.clone()),
-                    confirmed_ms: confirmed,
-                },
+                time: TimeSource::Clock { clock: Box::new(self.clock.clone()), confirmed_ms: confirmed },
             };
             let machine = Judged::new(self.knowing, self.bench.clone());
             let mut refused = None;
@@ -716,6 +802,7 @@ impl World {
         self.bench.judge().durable = Some(engine.durable());
         compare(&engine.machine().bank.0, &self.bench.judge().model);
         self.engine = Some(engine);
+        self.running = true;
         if !self.disk.is_bounded() {
             self.bench.judge().full = false;
         }
