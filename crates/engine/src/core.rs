@@ -186,6 +186,9 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             return vec![reply; commands];
         }
         self.ring.begin(&header, bytes, 0);
+        if planted(Bug::RingCleared) {
+            self.ring.end();
+        }
         let replies = self.execute(&header, bytes, Mode::New, buffer);
         self.ring.end();
         replies
