@@ -49,6 +49,7 @@ impl Reply {
         asked.header.entry_units = 0;
         asked.header.code = 0;
         let rest_differs = sent.len() > COMMAND_BYTES
+            && !planted(Bug::RestNotCompared)
             && entry.get(COMMAND_BYTES..sent.len()) != Some(&sent[COMMAND_BYTES..]);
         if (asked.as_bytes() != command.as_bytes() || rest_differs) && !planted(Bug::OtherBodyTaken) {
             return Reply { position, ..Reply::refused(Code::IdConflict) };

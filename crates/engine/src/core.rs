@@ -45,6 +45,8 @@ pub(crate) struct Core<M: Machine, L> {
     pub blocks_max: u32,
     /// Whether the last record was a batch, which a closing record should confirm.
     pub unconfirmed: bool,
+    /// Whether the disk had no room for a closing record; it is tried again at each look.
+    pub put_off: bool,
     pub last_ms: u64,
 }
 
@@ -80,7 +82,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
                 self.batch(vec![ask])?;
             }
             Next::Idle => {
-                if self.unconfirmed {
+                if self.unconfirmed || self.put_off {
                     self.confirm(RecordKind::Closing)?;
                 }
                 return Ok(Step::Idle);
@@ -172,6 +174,9 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             return self.recall(&header, bytes, Refusal::DiskFull);
         }
         self.ring.begin(&header, bytes, 0);
+        if planted(Bug::RingCleared) {
+            self.ring.end();
+        }
         let replies = self.execute(&header, bytes, Mode::New, buffer);
         self.ring.end();
         replies
@@ -266,7 +271,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             digest: self.machine.digest(),
         });
         self.next_block = buffer.end_block();
-        self.unconfirmed = kind == RecordKind::Batch;
+        (self.unconfirmed, self.put_off) = (kind == RecordKind::Batch, false);
         self.outstanding += 1;
         self.writer.send(Work::Record(buffer, releases))
     }
@@ -276,7 +281,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         buffer.begin(self.layout.place(self.next_block, 1));
         if !self.has_room(&buffer) {
             reached(Point::ConfirmDiskFull);
-            self.unconfirmed = false;
+            (self.unconfirmed, self.put_off) = (false, true);
             self.buffers.push(buffer);
             return Ok(());
         }

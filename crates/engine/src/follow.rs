@@ -1,6 +1,6 @@
 //! Following the journal: every durable record from a position on, in order, as it comes.
 
-use pabal_fault::{Point, reached};
+use pabal_fault::{Bug, Point, planted, reached};
 use pabal_journal::{Durable, Error, Reader, Record};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,10 @@ impl Follower {
             .inspect_err(|_| reached(Point::FollowNext))?;
         self.next_block = end;
         self.next_sequence = sequence + 1;
+        if planted(Bug::RecordSkipped) && sequence.is_multiple_of(5) && self.durable.sequence() > sequence {
+            (self.next_block, _) = self.reader.record_after(end, sequence + 1, |_| ())?;
+            self.next_sequence += 1;
+        }
         Ok(true)
     }
 }

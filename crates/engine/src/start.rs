@@ -86,6 +86,7 @@ pub(crate) fn open<M: Machine, L: Line<M>>(
         outstanding: 0,
         blocks_max,
         unconfirmed: recovered.last.is_some_and(|l| l.kind == RecordKind::Batch as u16),
+        put_off: false,
         last_ms,
     };
     let tried_alone = suspect.is_some();

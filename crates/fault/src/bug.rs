@@ -82,6 +82,22 @@ bugs! {
     JumpWrong = "jump_wrong";
     /// A changed account keeps its digest.
     DigestStale = "digest_stale";
+    /// A hold is usable for one millisecond after its time.
+    HoldUsableLate = "hold_usable_late";
+    /// Of a kept record that is sent again only the command is compared.
+    RestNotCompared = "rest_not_compared";
+    /// The entry of a hold that was posted says that the rest is held still, which was released.
+    RestMisstated = "rest_misstated";
+    /// A follower leaves out a record.
+    RecordSkipped = "record_skipped";
+    /// A start believes one clock over any gap.
+    GapBelieved = "gap_believed";
+    /// What is being executed is not remembered when it stops the core.
+    RingCleared = "ring_cleared";
+    /// Whoever reads when no writer lives shows the last record without making it durable.
+    UnsyncedShown = "unsynced_shown";
+    /// An entry is read from whatever sound block lies at its place.
+    OtherBlockRead = "other_block_read";
 }
 
 /// Whether this bug is planted now.

@@ -37,7 +37,7 @@ impl Hold {
     /// Whether its time has passed.
     #[inline]
     pub fn is_expired(&self, now_ms: u64) -> bool {
-        self.expires_ms != 0 && self.expires_ms <= now_ms
+        self.expires_ms != 0 && self.expires_ms + planted(Bug::HoldUsableLate) as u64 <= now_ms
     }
 }
 

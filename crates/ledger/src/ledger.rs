@@ -253,7 +253,7 @@ impl Ledger {
             self.reduce_hold(c.target, hold, debit, amount + released);
         }
         self.book(way, position, outcome);
-        outcome.remaining = left - released;
+        outcome.remaining = if planted(Bug::RestMisstated) { left } else { left - released };
         outcome.evidence = hold.position;
         Ok(())
     }

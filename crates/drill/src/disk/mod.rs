@@ -506,6 +506,8 @@ impl DiskFile for SimFile {
             return Err(Error::from_raw_os_error(ENOSPC));
         }
         let some = world.choose(blocks.len() + 1);
+        let others = world.image.file(self.id).seen.len().max(2) - 1;
+        let far = world.choose(others);
         let file = world.image.file_mut(self.id);
         match turn {
             Turn::Fault(Fault::Fails) => {
@@ -534,9 +536,9 @@ impl DiskFile for SimFile {
                     damage.push(Damage { file: id, at: first + i, wrong, right: right.clone() });
                 }
                 if fault == Fault::Misdirected {
-                    // Anywhere else in the file, whole.
+                    // Anywhere else in the file, over what was written before too, and as much as there is room for.
                     let length = file.seen.len();
-                    let elsewhere = (first + blocks.len() + some) % length.max(1);
+                    let elsewhere = (first + 1 + far) % length.max(1);
                     for (i, wrong) in blocks.iter().enumerate().take(length - elsewhere) {
                         let at = elsewhere + i;
                         damage.retain(|d| d.at != at);

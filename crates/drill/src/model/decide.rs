@@ -1,20 +1,19 @@
 //! What a command does when it is decided: money, accounts, and everything else.
 
-use super::{Account, BACKED, Booked, DAY_MS, Hold, Model, RELEASE, UNLIMITED};
+use super::{Account, BACKED, Booked, DAY_MS, Hold, Model, RELEASE, UNLIMITED, Written};
 use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Op};
 
 impl Model {
-    /// Decides a command at this position; both balances after it (zero where nothing was booked) and how
-    /// many holds it released. `bundle` is where its bundle begins.
-    pub(super) fn execute(&mut self, c: &Command, at: u64, bundle: u64) -> Result<(i128, i128, u64), Code> {
+    /// Decides a command at this position; what its entry says of it, but for the date. `bundle` is where its
+    /// bundle begins.
+    pub(super) fn execute(&mut self, c: &Command, at: u64, bundle: u64) -> Result<Written, Code> {
         let op = Op::ALL.iter().copied().find(|op| *op as u16 == c.header.op).expect("a known op");
-        let nothing = Ok((0, 0, 0));
         match op {
             Op::Post => {
                 self.judge_way(c)?;
                 self.judge_pays(c.debit, c.amount)?;
                 self.judge_gets(c.credit, c.amount)?;
-                self.book(at, c.debit, c.credit, c.amount, None)
+                Ok(self.book(at, c.debit, c.credit, c.amount, c.kind, None))
             }
             Op::Hold => {
                 self.judge_way(c)?;
@@ -39,7 +38,8 @@ impl Model {
                     kind: c.kind,
                 };
                 self.holds.insert(c.id, hold);
-                nothing
+                let (kind, currency, amount) = (c.kind, c.currency, c.amount);
+                Ok(Written { kind, currency, amount, remaining: amount, evidence: at, ..Written::default() })
             }
             Op::PostHold => {
                 let hold = self.holds.get(&c.target).ok_or(Code::HoldNotOpen)?.clone();
@@ -55,27 +55,30 @@ impl Model {
                 }
                 self.judge_gets(hold.credit, amount)?;
                 fits(self.balance(hold.debit) - amount as i128)?;
-                if amount == hold.remaining || c.header.flags & RELEASE != 0 {
+                let mut remaining = hold.remaining - amount;
+                if remaining == 0 || c.header.flags & RELEASE != 0 {
                     self.holds.remove(&c.target);
+                    remaining = 0;
                 } else if let Some(open) = self.holds.get_mut(&c.target) {
-                    open.remaining -= amount;
+                    open.remaining = remaining;
                 }
-                self.book(at, hold.debit, hold.credit, amount, None)
+                let booked = self.book(at, hold.debit, hold.credit, amount, hold.kind, None);
+                Ok(Written { remaining, evidence: hold.position, ..booked })
             }
             Op::VoidHold => {
                 let hold = self.holds.get(&c.target).ok_or(Code::HoldNotOpen)?;
                 if self.is_expired(hold) {
                     return Err(Code::HoldExpired);
                 }
-                self.holds.remove(&c.target);
-                nothing
+                let hold = self.holds.remove(&c.target).expect("just found");
+                Ok(ended(&hold))
             }
             Op::Reverse => self.reverse(c, at, bundle),
-            _ => self.manage(op, c, at).map(|released| (0, 0, released)),
+            _ => self.manage(op, c, at),
         }
     }
 
-    fn reverse(&mut self, c: &Command, at: u64, bundle: u64) -> Result<(i128, i128, u64), Code> {
+    fn reverse(&mut self, c: &Command, at: u64, bundle: u64) -> Result<Written, Code> {
         let of = c.target.low;
         // Parts of one bundle cannot be reversed inside it: none is done until all are.
         let found = self.booked.iter().find(|b| b.position == of && of < bundle);
@@ -93,11 +96,13 @@ impl Model {
         }
         self.judge_pays(first.credit, amount)?;
         self.judge_gets(first.debit, amount)?;
-        self.book(at, first.credit, first.debit, amount, Some(of))
+        let kind = Kind::Reversal as u16;
+        let booked = self.book(at, first.credit, first.debit, amount, kind, Some(of));
+        Ok(Written { remaining: open as i64 - amount, evidence: of, ..booked })
     }
 
-    /// Everything that is not money; how many holds it released.
-    fn manage(&mut self, op: Op, c: &Command, at: u64) -> Result<u64, Code> {
+    /// Everything that is not money.
+    fn manage(&mut self, op: Op, c: &Command, at: u64) -> Result<Written, Code> {
         match op {
             Op::Found => {
                 if self.founded.is_some() {
@@ -175,11 +180,12 @@ impl Model {
                     }
                 }
                 due.sort();
+                let more = due.len() > c.amount as usize;
                 due.truncate(c.amount as usize);
-                for (_, id) in &due {
-                    self.holds.remove(id);
-                }
-                return Ok(due.len() as u64);
+                let mut end = |(_, id): (u64, Id)| self.holds.remove(&id).map(|hold| (id, ended(&hold)));
+                let released: Vec<(Id, Written)> = due.into_iter().filter_map(&mut end).collect();
+                let (amount, remaining) = (released.len() as i64, more as i64);
+                return Ok(Written { amount, remaining, released, ..Written::default() });
             }
             Op::AdvanceDate => {
                 if c.value_date.0 <= self.date {
@@ -206,7 +212,7 @@ impl Model {
             },
             _ => unreachable!("money is decided elsewhere"),
         }
-        Ok(0)
+        Ok(Written::default())
     }
 
     // ── judging and booking ──────────────────────────────────────────────────────────────────────
@@ -261,11 +267,25 @@ impl Model {
         debit: u64,
         credit: u64,
         amount: i64,
+        kind: u16,
         reverses: Option<u64>,
-    ) -> Result<(i128, i128, u64), Code> {
+    ) -> Written {
         let date = self.date;
         self.booked.push(Booked { position, debit, credit, amount, date, reverses });
-        Ok((self.balance(debit), self.balance(credit), 0))
+        let sides = [debit, credit].map(|number| (number, self.balance(number) as i64));
+        let currency = self.accounts[&debit].currency;
+        Written { kind, currency, amount, sides, ..Written::default() }
+    }
+}
+
+/// What is said of a hold that ends without having been posted.
+fn ended(hold: &Hold) -> Written {
+    Written {
+        kind: hold.kind,
+        currency: hold.currency,
+        amount: hold.remaining,
+        evidence: hold.position,
+        ..Written::default()
     }
 }
 

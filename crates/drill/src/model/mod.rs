@@ -83,12 +83,39 @@ pub struct Hold {
     pub kind: u16,
 }
 
-/// What became of one command, kept for ever: its bytes, its code, its balances.
+/// What the entry of a decided command says of its outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The business date after it.
+    pub date: u16,
+    /// What was posted, held or released.
+    pub kind: u16,
+    /// ISO 4217 numeric code.
+    pub currency: u16,
+    /// Posted, held or released, minor units; of a release of many holds, how many there were.
+    pub amount: i64,
+    /// What is left: of the hold, of what can be reversed, or whether more holds are due.
+    pub remaining: i64,
+    /// Where the hold or the reversed posting stands.
+    pub evidence: u64,
+    /// The account that paid and the one that got it, with their balances after it; zero where nothing was booked.
+    pub sides: [(u64, i64); 2],
+    /// The holds that were released with it, each with an entry of its own.
+    pub released: Vec<(Id, Written)>,
+}
+
+/// What became of one command, kept for ever: its bytes, its code, and what its entry says beside them.
 #[derive(Clone)]
 struct First {
     sent: Sent,
     code: Code,
-    balances: (i64, i64),
+    written: Written,
+}
+
+impl First {
+    fn balances(&self) -> (i64, i64) {
+        (self.written.sides[0].1, self.written.sides[1].1)
+    }
 }
 
 /// The bank, written down a second time.
@@ -185,7 +212,13 @@ impl Model {
     /// What was decided at this position: the command, its code, and the balances of both sides after it, zero where
     /// nothing was booked.
     pub fn first(&self, position: u64) -> Option<(&Sent, Code, (i64, i64))> {
-        self.firsts.get(&position).map(|first| (&first.sent, first.code, first.balances))
+        self.firsts.get(&position).map(|first| (&first.sent, first.code, first.balances()))
+    }
+
+    /// Every command that was decided from this position on and before that one: where its entry stands, what was
+    /// sent, its code, and what its entry says beside them.
+    pub fn written(&self, from: u64, end: u64) -> impl Iterator<Item = (u64, &Sent, Code, &Written)> {
+        self.firsts.range(from..end).map(|(at, first)| (*at, &first.sent, first.code, &first.written))
     }
 
     /// Where this online id was decided, whether or not it is known still.

@@ -1,6 +1,6 @@
 //! Ids: which commands may be decided, and what is remembered of those that were.
 
-use super::{DAY_MS, First, Model, refuse};
+use super::{DAY_MS, First, Model, Written, refuse};
 use crate::sent::Sent;
 use pabal_bank::ledger::{Code, Id, Op};
 use pabal_bank::{Context, Reply};
@@ -28,8 +28,8 @@ impl Model {
                 code: first.code,
                 again: true,
                 position: *position,
-                debit_balance: first.balances.0,
-                credit_balance: first.balances.1,
+                debit_balance: first.balances().0,
+                credit_balance: first.balances().1,
             });
         }
         if time < self.horizon_ms || time + DAY_MS < self.now_ms {
@@ -79,20 +79,24 @@ impl Model {
         context: &Context,
         sent: &Sent,
         position: u64,
-        done: Result<(i128, i128, u64), Code>,
+        done: Result<Written, Code>,
     ) -> Reply {
         let newest = self.firsts.last_key_value().map_or(0, |(newest, _)| *newest);
         assert!(position > newest, "an entry at {position} cannot come after the one at {newest}");
-        let (code, balances, released) = match done {
-            Ok((debit, credit, released)) => (Code::Done, (debit as i64, credit as i64), released),
-            Err(code) => (code, (0, 0), 0),
+        let (code, mut written) = match done {
+            Ok(written) => (Code::Done, written),
+            Err(code) => (code, Written::default()),
         };
+        written.date = self.date;
+        written.released.iter_mut().for_each(|(_, of)| of.date = self.date);
         self.decided += 1;
-        self.released += released;
+        self.released += written.released.len() as u64;
         if context.job.is_none() {
             self.positions.insert(sent.command().id, position);
         }
-        self.firsts.insert(position, First { sent: sent.clone(), code, balances });
+        let first = First { sent: sent.clone(), code, written };
+        let balances = first.balances();
+        self.firsts.insert(position, first);
         if let Some(job) = context.job {
             self.jobs.entry(job).or_default().0 += 1;
         } else if let Some((capacity, _)) = self.founded {

@@ -7,6 +7,7 @@ use crate::sent::Sent;
 use pabal_bank::command;
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Command, Date, Id, Kind, Op, Status};
+use pabal_journal::UNITS;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const KRW: u16 = 410;
@@ -61,6 +62,8 @@ pub fn job_id(job: u64) -> Id {
 /// Makes commands.
 pub struct Maker {
     pub random: Random,
+    /// Where the next record begins, if nothing else comes.
+    pub next_block: u64,
     ids: u64,
     /// Ids of holds asked for, done or not.
     holds: Vec<Id>,
@@ -68,7 +71,7 @@ pub struct Maker {
 
 impl Maker {
     pub fn new(random: Random) -> Maker {
-        Maker { random, ids: 0, holds: Vec::new() }
+        Maker { random, next_block: 1, ids: 0, holds: Vec::new() }
     }
 
     /// An id of its own made at this time.
@@ -102,8 +105,20 @@ impl Maker {
         if self.random.below(5) < 4 { self.money(model) } else { self.managing(model) }
     }
 
-    /// A command that moves or reserves money.
+    /// A command that moves or reserves money; some with what the bank keeps and does not look at.
     pub fn money(&mut self, model: &Model) -> Sent {
+        let sent = self.movement(model);
+        if !self.random.one_in(4) {
+            return sent;
+        }
+        let (bits, reference) = (self.random.bits(), self.random.bits());
+        sent.with(|c| {
+            c.reference[..8].copy_from_slice(&reference.to_le_bytes());
+            (c.nominal_date, c.value_date) = (Date(bits as u16), Date((bits >> 16) as u16));
+        })
+    }
+
+    fn movement(&mut self, model: &Model) -> Sent {
         let id = self.id(model.now_ms);
         match self.random.weighted(&[8, 1, 5, 5, 2, 3]) {
             0 => {
@@ -120,12 +135,12 @@ impl Maker {
             }
             2 => self.hold(model, id),
             3 => {
-                let hold = self.some_hold();
+                let hold = self.some_hold(model);
                 let left = model.holds.get(&hold).map_or(10, |hold| hold.remaining);
                 let part = left / 4 * self.random.between(0, 4) + self.random.of(&[0, 0, 0, 0, 1, -1]);
                 command::post_hold(id, hold, part, self.random.one_in(2)).into()
             }
-            4 => command::void_hold(id, self.some_hold()).into(),
+            4 => command::void_hold(id, self.some_hold(model)).into(),
             _ => self.reverse(model, id),
         }
     }
@@ -172,13 +187,26 @@ impl Maker {
         })
     }
 
-    fn some_hold(&mut self) -> Id {
+    /// A hold asked for lately, or one whose time is nearest to now.
+    fn some_hold(&mut self, model: &Model) -> Id {
+        let ends = |hold: &&Id| model.holds[*hold].expires_ms.abs_diff(model.now_ms);
+        if self.random.one_in(3)
+            && let Some(hold) = model.holds.keys().min_by_key(ends)
+        {
+            return *hold;
+        }
         let back = self.random.below(6) as usize;
         let last = self.holds.len().checked_sub(back + 1);
         last.map_or(job_id(9), |at| self.holds[at])
     }
 
     fn reverse(&mut self, model: &Model, id: Id) -> Sent {
+        if self.random.one_in(6) {
+            // What is posted in the same record, before this.
+            let unit = 4 + 3 * self.random.below(8);
+            let position = (self.next_block + self.random.below(2)) * UNITS as u64 + unit;
+            return command::reverse(id, position, self.random.of(&[0, 1])).into();
+        }
         let back = self.random.below(6) as usize;
         let booked = model.booked.len().checked_sub(back + 1).map(|at| &model.booked[at]);
         let beside = if self.random.one_in(12) { self.random.below(40) } else { 0 };
@@ -196,7 +224,7 @@ impl Maker {
 
     fn managing(&mut self, model: &Model) -> Sent {
         let id = self.id(model.now_ms);
-        match self.random.weighted(&[4, 2, 5, 3, 2, 2, 2, 2, 1]) {
+        match self.random.weighted(&[4, 2, 5, 3, 2, 2, 4, 2, 1]) {
             0 => {
                 let n = self.random.of(&[1, 1, 2, 3, 8, 0, 1001, -1]);
                 command::expire_holds(id, n).into()
@@ -276,11 +304,19 @@ impl Maker {
     pub fn other_body(&mut self, sent: &Sent) -> Sent {
         // Of a record to keep, the amount is its length: with another it would be no command.
         let long = sent.command().header.op == Op::KeepRecord as u16;
-        let which = if long { 2 } else { self.random.below(3) };
+        let mut bytes = sent.bytes().to_vec();
+        if let Some(byte) = bytes.get_mut(size_of::<Command>())
+            && self.random.one_in(2)
+        {
+            *byte ^= 1;
+            return Sent::new(&bytes);
+        }
+        let which = if long { self.random.between(2, 3) as u64 } else { self.random.below(4) };
         sent.with(|c: &mut Command| match which {
             0 => c.amount = c.amount.wrapping_add(1),
             1 => c.credit = c.credit.wrapping_add(1),
-            _ => c.kind ^= 1,
+            2 => c.kind ^= 1,
+            _ => c.reference[15] ^= 1,
         })
     }
 }

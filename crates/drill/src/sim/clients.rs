@@ -5,15 +5,17 @@ use super::judge::Judge;
 use super::tap::Judged;
 use crate::model::Model;
 use crate::sent::{Sent, linked};
-use pabal_bank::Reply;
+use pabal_bank::ledger::Command;
+use pabal_bank::{Reply, command};
 use pabal_core::machine::Answer;
 use pabal_engine::{Commands, Lane, Request, RequestHeader, Response, Stepper, Ticket};
+use pabal_journal::{ENTRY_UNITS_MAX, Position, UNITS};
 use std::collections::VecDeque;
 
 /// Requests that are kept to be sent again.
 const KEPT: usize = 48;
-/// The bound above which a request may not fit the record of a small segment.
-const BIG_BYTES: usize = 900;
+/// Blocks of a bulk request's record at most.
+const BULK_BLOCKS_MAX: usize = 128;
 
 /// What was sent.
 #[derive(Clone)]
@@ -35,6 +37,7 @@ struct Awaited {
 /// All clients together.
 pub struct Clients {
     pub maker: Maker,
+    segment_blocks: u32,
     number: u64,
     awaited: Vec<Awaited>,
     questions: VecDeque<(u64, Ticket<Answer>)>,
@@ -43,8 +46,15 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(maker: Maker) -> Clients {
-        Clients { maker, number: 0, awaited: Vec::new(), questions: VecDeque::new(), sent: VecDeque::new() }
+    pub fn new(maker: Maker, segment_blocks: u32) -> Clients {
+        Clients {
+            maker,
+            segment_blocks,
+            number: 0,
+            awaited: Vec::new(),
+            questions: VecDeque::new(),
+            sent: VecDeque::new(),
+        }
     }
 
     /// Something new, most of the time.
@@ -85,7 +95,15 @@ impl Clients {
         let mut header = RequestHeader::new(Lane::Online, self.maker.random.below(7) as u8);
         if bulk {
             header = self.bulk(model);
-        } else if self.maker.random.one_in(10) {
+        } else if self.maker.random.one_in(6) {
+            // What means nothing of an online request, and what only the engine may say.
+            let random = &mut self.maker.random;
+            (header.attempt, header.item) = ([random.bits(), random.bits()], random.bits());
+            (header.flags, header.code, header.time_ms) =
+                (random.bits() as u8, random.bits() as u16, random.bits());
+            (header.channel, header.command_units) = (random.bits() as u16, random.bits() as u8);
+        }
+        if self.maker.random.one_in(10) {
             let beside = self.maker.random.between(-5, 40);
             header.deadline_ms = model.now_ms.saturating_add_signed(beside).max(1);
         }
@@ -122,9 +140,12 @@ impl Clients {
         if attempt.malformed {
             return Some(attempt);
         }
-        match random.weighted(&[6, 2, 1, 1, 1]) {
+        match random.weighted(&[6, 3, 1, 1, 1]) {
             1 => {
-                let i = random.below(attempt.commands.len() as u64) as usize;
+                let mut i = random.below(attempt.commands.len() as u64) as usize;
+                // The rest of a long one, which is compared by itself.
+                let is_long = |sent: &Sent| sent.bytes().len() > size_of::<Command>();
+                i = attempt.commands.iter().position(is_long).unwrap_or(i);
                 attempt.commands[i] = self.maker.other_body(&attempt.commands[i]);
             }
             2 => attempt.commands.truncate(1 + random.below(attempt.commands.len() as u64) as usize),
@@ -139,21 +160,49 @@ impl Clients {
         Some(attempt)
     }
 
+    /// Something that was sent before and stands in one of these blocks.
+    pub fn again_in(&mut self, model: &Model, blocks: &[u64]) -> Option<Attempt> {
+        let is_there = |sent: &Sent| {
+            let position = model.position_of(sent.command().id);
+            position.is_some_and(|position| blocks.contains(&Position(position).block()))
+        };
+        let attempt = self.sent.iter().find(|attempt| attempt.commands.iter().any(is_there))?;
+        Some(Attempt { header: RequestHeader { deadline_ms: 0, ..attempt.header }, ..attempt.clone() })
+    }
+
+    /// Where something stands that was sent lately.
+    pub fn some_position(&mut self, model: &Model) -> Option<Position> {
+        let at = self.maker.random.below(self.sent.len() as u64) as usize;
+        let id = self.sent.get(at)?.commands.first()?.command().id;
+        model.position_of(id).map(Position)
+    }
+
     /// Sends this.
     pub fn send(&mut self, attempt: Attempt, engine: &Stepper<Judged>, judge: &mut Judge) {
         self.number += 1;
         let mut commands = Commands::new();
         attempt.commands.iter().for_each(|sent| commands.push(sent.bytes()));
         let header = RequestHeader { principal: self.number, ..attempt.header };
-        let bytes: usize = attempt.commands.iter().map(|sent| sent.bytes().len()).sum();
-        let many = attempt.commands.iter().any(|sent| {
-            let c = sent.command();
-            c.header.op == pabal_bank::ledger::Op::ExpireHolds as u16 && c.amount > 3
-        });
+        let big = self.may_be_too_long(&attempt);
         let request = Request { header, commands };
-        judge.sends(&request, attempt.malformed, bytes > BIG_BYTES || many);
+        judge.sends(&request, &attempt.commands, attempt.malformed, big);
         let ticket = engine.submit(request);
         self.awaited.push(Awaited { number: self.number, attempt, ticket });
+    }
+
+    /// Whether this may take more room than a record has: the most that its entries can be, in blocks of which each
+    /// loses less than the longest of them.
+    fn may_be_too_long(&self, attempt: &Attempt) -> bool {
+        let units = attempt.commands.iter().map(|sent| command::entry_units_max(&sent.command()));
+        // More than a block is many entries of three units.
+        let entry = |n: usize| if n > ENTRY_UNITS_MAX { 3 } else { n };
+        let (all, longest) = units.fold((3, 1), |(all, longest), n| (all + n, longest.max(entry(n))));
+        let blocks = match longest <= UNITS / 2 {
+            true => all.div_ceil(UNITS - longest),
+            false => 1 + 2 * (all / ENTRY_UNITS_MAX + 1),
+        };
+        let most = self.segment_blocks as usize - 1;
+        blocks > if attempt.header.is_bulk() { most.min(BULK_BLOCKS_MAX) } else { most }
     }
 
     /// Asks this of an account.

@@ -7,6 +7,7 @@
 //! that was shown.
 
 use super::clock::SimClock;
+use super::written::{self, Made};
 use crate::disk::Killed;
 use crate::model::{Model, check_digest};
 use crate::sent::Sent;
@@ -15,7 +16,7 @@ use pabal_bank::{Bank, Context, Reply};
 use pabal_core::machine::{Answer, Query, context};
 use pabal_engine::machine::Mode;
 use pabal_engine::request::{Request, RequestHeader, Response};
-use pabal_journal::Durable;
+use pabal_journal::{Durable, Record};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ struct Sending {
     decided: usize,
 }
 
-struct Asked {
+struct Question {
     answer: Answer,
     decided: usize,
     /// Postings booked then.
@@ -90,17 +91,32 @@ pub struct Judge {
     replaying: bool,
     history: Vec<Decided>,
     replayed: usize,
-    /// Commands decided up to each record.
-    by_record: Vec<usize>,
+    /// What was true when each record was made.
+    by_record: Vec<Made>,
     shown: Shown,
     sendings: BTreeMap<u64, Sending>,
+    /// Every request ever sent.
+    asked: BTreeMap<u64, written::Asked>,
+    /// Requests that were answered.
+    answered: BTreeSet<u64>,
+    /// Commands that are being executed, one or a bundle.
+    executing: Vec<Id>,
+    /// How often the bank died while it executed a command.
+    deaths: BTreeMap<Id, u32>,
+    /// What stopped the bank last, and must be tried alone before anything else is executed.
+    suspect: Option<Id>,
+    /// Whether what is being executed would be tried alone whatever happens meanwhile: no item of a job, which may
+    /// not be wanted any more.
+    is_tried_alone: bool,
     /// Parts of a bundle that is folded, as they come one by one.
     folded: Vec<(Context, Sent, Reply)>,
-    answers: VecDeque<Asked>,
+    answers: VecDeque<Question>,
     /// Commands that were broken on purpose; each was sent by itself.
     broken: BTreeSet<Vec<u8>>,
     /// Microseconds at which the bank's time began, and the monotonic clock then.
     began: (u64, u64),
+    /// The same of the last batch.
+    begun: (u64, u64),
     /// Commands that stop the bank, and how often they did, one crash after the other.
     poison: BTreeMap<Id, u32>,
     /// Whether the disk may be full.
@@ -122,10 +138,17 @@ impl Judge {
             by_record: Vec::new(),
             shown: Shown::default(),
             sendings: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            executing: Vec::new(),
+            deaths: BTreeMap::new(),
+            suspect: None,
+            is_tried_alone: false,
             folded: Vec::new(),
             answers: VecDeque::new(),
             broken: BTreeSet::new(),
             began: (0, 0),
+            begun: (0, 0),
             poison: BTreeMap::new(),
             full: false,
             durable: None,
@@ -160,13 +183,33 @@ impl Judge {
         self.model.rules_known = self.knowing;
         let (wall_ms, monotonic_us) = self.clock.read();
         self.began = (wall_ms.max(self.model.now_ms) * 1000, monotonic_us);
+        self.begun = self.began;
     }
 
-    /// The process ended. `poisoned` says that a command stopped it, as it was made to.
-    pub fn ended(&mut self, poisoned: bool) {
-        if !poisoned {
-            self.poison.values_mut().for_each(|crashes| *crashes = 0);
+    /// The process ended, stopped by a command that was made to if `poisoned`. `ring` says that what it was executing
+    /// is remembered for sure.
+    pub fn ended(&mut self, poisoned: bool, ring: bool) {
+        let executing = std::mem::take(&mut self.executing);
+        if poisoned && ring && self.is_tried_alone {
+            self.suspect = executing.first().copied();
         }
+        executing.into_iter().for_each(|id| *self.deaths.entry(id).or_default() += 1);
+        if !(poisoned && ring) {
+            self.ring_lost();
+        }
+    }
+
+    /// What was being executed may be forgotten.
+    pub fn ring_lost(&mut self) {
+        self.poison.values_mut().for_each(|crashes| *crashes = 0);
+        self.suspect = None;
+    }
+
+    /// What stopped the bank was tried alone.
+    pub fn tried_alone(&mut self) {
+        let suspect = self.suspect.take().filter(|_| !self.full);
+        require(suspect.is_none(), "poison not tried alone", || format!("{suspect:?} stopped the bank"));
+        self.poison.values_mut().for_each(|crashes| *crashes = 0);
     }
 
     /// From now on this command stops the bank.
@@ -174,8 +217,36 @@ impl Judge {
         self.poison.insert(id, 0);
     }
 
-    /// Whether one of these commands is to stop the bank now.
-    pub fn stops(&mut self, commands: &[&[u8]]) -> bool {
+    /// These commands are about to be executed, or set aside. Whether one of them is to stop the bank now.
+    pub fn executes(&mut self, header: &RequestHeader, commands: &[&[u8]], mode: Mode) -> bool {
+        if self.replaying {
+            return false;
+        }
+        let number = header.principal;
+        let asked = self.asked.get(&number).map(|asked| &asked.commands);
+        let all = |asked: &Vec<u32>| commands.iter().all(|bytes| asked.contains(&crc32c::crc32c(bytes)));
+        require(asked.is_some_and(all), "executed and never sent", || format!("{header:?}"));
+        let answered = self.answered.contains(&number);
+        require(!answered, "executed after its answer", || format!("request {number}"));
+        let durable = self.durable.as_ref().map_or(0, |durable| durable.sequence());
+        let waits = !header.is_bulk() || durable == self.by_record.len() as u64;
+        require(waits, "bulk beside others", || format!("{durable} of {} records", self.by_record.len()));
+        self.executing = commands.iter().map(|bytes| Sent::new(bytes).command().id).collect();
+        self.is_tried_alone = !header.is_bulk();
+        if self.suspect.is_some_and(|suspect| self.executing.contains(&suspect)) {
+            self.suspect = None;
+        }
+        if mode == Mode::Quarantine {
+            let known = |id: &Id| self.deaths.get(id).is_some_and(|deaths| *deaths >= 2);
+            require(self.executing.iter().any(known), "set aside without a reason", || {
+                format!("{:?}", self.executing)
+            });
+            return false;
+        }
+        self.stops(commands)
+    }
+
+    fn stops(&mut self, commands: &[&[u8]]) -> bool {
         for command in commands {
             let id = Sent::new(command).command().id;
             if let Some(crashes) = self.poison.get_mut(&id) {
@@ -205,6 +276,13 @@ impl Judge {
             });
         }
         self.model.now_ms = time_ms;
+        self.begun = (time_ms * 1000, self.clock.read().1);
+    }
+
+    /// About so many microseconds until the bank's time is this.
+    pub fn us_until(&self, time_ms: u64) -> Option<u64> {
+        let now_us = self.begun.0 + self.clock.read().1.saturating_sub(self.begun.1);
+        (time_ms * 1000).checked_sub(now_us)
     }
 
     /// The engine asks whether a request may be executed, and hears this.
@@ -234,6 +312,7 @@ impl Judge {
 
     /// The bank was given these commands together, and answered this.
     pub fn applied(&mut self, header: &RequestHeader, commands: &[&[u8]], mode: Mode, said: &[Reply]) {
+        self.executing.clear();
         let sent: Vec<Sent> = commands.iter().map(|bytes| Sent::new(bytes)).collect();
         let its = context(header);
         if let Mode::Fold(_) = mode {
@@ -338,7 +417,9 @@ impl Judge {
         let moment = bank.moment();
         let (said, should) = ((moment.date.0, moment.rules), (self.model.date, self.model.rules));
         require(said == should, "date or rules", || format!("{said:?}, should be {should:?}"));
-        self.by_record.push(if self.replaying { self.replayed } else { self.history.len() });
+        let decided = if self.replaying { self.replayed } else { self.history.len() };
+        let Model { date, rules, now_ms, .. } = self.model;
+        self.by_record.push(Made { decided, date, rules, now_ms });
         check_digest(bank, &self.model).0.to_le_bytes()
     }
 
@@ -349,7 +430,7 @@ impl Judge {
             Query::Account(number) => self.account(*number, answer),
         };
         require(answer == should, "read differs", || format!("{answer:?}, should be {should:?}"));
-        self.answers.push_back(Asked {
+        self.answers.push_back(Question {
             answer,
             decided: self.history.len(),
             booked: self.model.booked.len(),
@@ -403,10 +484,13 @@ impl Judge {
     // ── what clients send, and hear ──────────────────────────────────────────────────────────────
 
     /// A request is about to be sent.
-    pub fn sends(&mut self, request: &Request, malformed: bool, big: bool) {
+    pub fn sends(&mut self, request: &Request, attempt: &[Sent], malformed: bool, big: bool) {
         if malformed {
             self.broken.insert(request.commands.as_bytes().to_vec());
         }
+        let commands = attempt.iter().map(|sent| crc32c::crc32c(sent.bytes())).collect();
+        let header = RequestHeader { count: attempt.len() as u32, ..request.header };
+        self.asked.insert(header.principal, written::Asked { header, commands });
         let sending = Sending {
             malformed,
             big,
@@ -424,6 +508,15 @@ impl Judge {
         let Some(sending) = self.sendings.remove(&number) else {
             wrong("answered twice", format!("request {number}"));
         };
+        self.answered.insert(number);
+        let covered = self.by_record.get((response.sequence as usize).wrapping_sub(1));
+        let covered = covered.map_or(0, |made| made.decided);
+        require(covered >= sending.decided, "answer names an earlier record", || {
+            format!(
+                "request {number}: {covered} commands up to {}, not {}",
+                response.sequence, sending.decided
+            )
+        });
         self.shows(sending.decided, response.sequence);
         if sending.expected.is_empty() {
             for reply in &response.replies {
@@ -459,11 +552,25 @@ impl Judge {
         asked.booked
     }
 
-    /// This record was shown.
+    /// This record was shown, and must say what was done.
+    pub fn reads(&self, record: &Record<'_>) {
+        let sequence = record.header.sequence;
+        let made = self.by_record.get((sequence as usize).wrapping_sub(1));
+        let Some(made) = made else { wrong("record from nowhere", format!("record {sequence}")) };
+        written::check(record, made, &self.model, &self.asked);
+    }
+
+    /// This record and all before it were shown.
     pub fn shows_record(&mut self, sequence: u64) {
-        let decided = self.by_record.get((sequence as usize).wrapping_sub(1)).copied();
-        let Some(decided) = decided else { wrong("record from nowhere", format!("record {sequence}")) };
-        self.shows(decided, sequence);
+        let made = self.by_record.get((sequence as usize).wrapping_sub(1)).copied();
+        let Some(made) = made else { wrong("record from nowhere", format!("record {sequence}")) };
+        self.shows(made.decided, sequence);
+    }
+
+    /// Whether everything that was decided stands in the records up to this one.
+    pub fn is_all(&self, sequence: u64) -> bool {
+        let made = self.by_record.get((sequence as usize).wrapping_sub(1));
+        made.map_or(0, |made| made.decided) == self.history.len()
     }
 
     fn shows(&mut self, decided: usize, records: u64) {

@@ -23,6 +23,7 @@ mod quiet;
 mod statement;
 mod tap;
 mod world;
+mod written;
 
 pub use campaign::{Campaign, Failure, campaign};
 pub use judge::Wrong;

@@ -85,7 +85,9 @@ impl Machine for Judged {
         sink: &mut Sink<'_>,
         replies: &mut Vec<Reply>,
     ) {
-        if mode == Mode::New && self.bench.judge().stops(commands) {
+        if matches!(mode, Mode::New | Mode::Quarantine)
+            && self.bench.judge().executes(request, commands, mode)
+        {
             std::panic::panic_any(Poisoned);
         }
         let before = replies.len();

@@ -6,7 +6,7 @@ use super::clock::SimClock;
 use super::judge::{Judge, Wrong, wrong};
 use super::statement;
 use super::tap::{Bench, Judged, Poisoned};
-use crate::disk::image::{BLOCK, Image, Loss, block, bytes};
+use crate::disk::image::{BLOCK, Damage, Image, Loss, block, bytes};
 use crate::disk::{Access, Fault, Killed, SimDisk};
 use crate::model::compare;
 use crate::random::Random;
@@ -16,7 +16,8 @@ use pabal_bank::ledger::{Date, Id};
 use pabal_core::machine::Answer;
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::{EngineConfig, Error, Follower, Lane, ReplayError, RequestHeader, Stepper, TimeSource};
-use pabal_journal::{Disk, JournalConfig, Reader};
+use pabal_journal::{Disk, JournalConfig, Reader, UNIT};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ const START_MS: u64 = 1_800_000_000_000;
 const START_DATE: Date = Date(20_833);
 const MINUTE_US: u64 = 60_000_000;
 const HOUR_US: u64 = 60 * MINUTE_US;
+/// The gap in time that a start accepts, milliseconds.
+const GAP_MS_MAX: u64 = 600_000;
 /// What a restart may need: more than one thing can be wrong.
 const STARTS_MAX: usize = 12;
 /// Turns of core and writer in which everything that waits must be answered.
@@ -63,6 +66,12 @@ enum Death {
     Disk,
 }
 
+/// Whether a bank may begin at this time, after that of its last record (zero for none).
+fn may_begin(wall_ms: u64, last_ms: u64, confirmed: Option<u64>) -> bool {
+    let is_near = |ms: u64| ms.abs_diff(wall_ms) <= GAP_MS_MAX;
+    last_ms == 0 || is_near(last_ms) || confirmed.is_some_and(is_near)
+}
+
 struct World {
     random: Random,
     disk: SimDisk,
@@ -71,12 +80,16 @@ struct World {
     clients: Clients,
     engine: Option<Stepper<Judged>>,
     follower: Option<Follower>,
+    /// The record that the follower must show next.
+    follows: u64,
     segment_blocks: u32,
     journal_id: u64,
     /// The newest rules that the program knows which is started next.
     knowing: u32,
     /// Whether the disk was told to fail since the last start.
     failed: bool,
+    /// Whether a bank has begun and not ended: of a full disk it may not die then.
+    running: bool,
     /// The record whose write went wrong unnoticed.
     damaged_at: Option<u64>,
     /// The disk before the last loss of power, where that may have torn blocks.
@@ -103,8 +116,9 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
         disk.tell();
     }
     let maker = Maker::new(Random::new(random.bits()));
+    let segment_blocks = random.of(&[6, 8, 12, 16, 24, 64]);
     let mut world = World {
-        segment_blocks: random.of(&[6, 8, 12, 16, 24, 64]),
+        segment_blocks,
         journal_id: random.bits(),
         knowing: 1 + random.below(2) as u32,
         danger: random.of(&[20, 60, 200]),
@@ -112,10 +126,12 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
         disk,
         clock,
         bench,
-        clients: Clients::new(maker),
+        clients: Clients::new(maker, segment_blocks),
         engine: None,
         follower: None,
+        follows: 0,
         failed: false,
+        running: false,
         damaged_at: None,
         torn: None,
         report: Report::default(),
@@ -218,7 +234,11 @@ impl World {
         match what {
             0 => {
                 let poison = self.random.one_in(60);
-                let attempt = self.clients.next(&self.bench.judge().model, poison);
+                self.clients.maker.next_block = self.engine.as_ref().map_or(1, |e| e.durable().next_block());
+                let attempt = match self.again_in_damage().filter(|_| !poison) {
+                    Some(attempt) => attempt,
+                    None => self.clients.next(&self.bench.judge().model, poison),
+                };
                 if poison && !attempt.malformed {
                     let id = &attempt.commands[self.random.below(attempt.commands.len() as u64) as usize];
                     self.bench.judge().poison(id.command().id);
@@ -238,12 +258,34 @@ impl World {
             }
             6 => self.follow(),
             7 => self.clients.go_away(&mut self.bench.judge()),
-            _ => self.look(),
+            _ => drop(self.look()),
         }
         self.hear();
         if self.random.one_in(self.danger) {
             self.danger();
         }
+    }
+
+    /// Something that was sent before, and whose entry lies in a block that is not what it should be.
+    fn again_in_damage(&mut self) -> Option<Attempt> {
+        let damage = self.disk.damage();
+        if damage.is_empty() || self.random.one_in(2) {
+            return None;
+        }
+        let blocks = self.segment_blocks as u64;
+        let damaged: Vec<u64> = self.disk.change(|image| {
+            let of = |path: &Path| {
+                let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
+                Some((image.find(path)?, number * blocks))
+            };
+            let files: Vec<(u64, u64)> = image.paths().filter_map(of).collect();
+            let block = |d: &Damage| {
+                let (_, first) = files.iter().find(|(id, _)| *id == d.file)?;
+                Some(first + d.at as u64)
+            };
+            damage.iter().filter_map(block).collect()
+        });
+        self.clients.again_in(&self.bench.judge().model, &damaged)
     }
 
     fn send(&mut self, attempt: Attempt) {
@@ -276,12 +318,25 @@ impl World {
             3 => self.random.below(30 * HOUR_US),
             _ => 24 * HOUR_US + self.random.below(2_000_000),
         };
+        let us = self.until_a_hold_ends().unwrap_or(us);
         let wrong_ms = match self.random.below(12) {
             0 => self.random.between(-7_200_000, 7_200_000),
             1 => self.random.between(-100, 100),
             _ => 0,
         };
         self.clock.pass(us, wrong_ms);
+    }
+
+    /// Sometimes, until just when a hold ends, or a millisecond beside.
+    fn until_a_hold_ends(&mut self) -> Option<u64> {
+        if !self.random.one_in(3) {
+            return None;
+        }
+        let beside = self.random.of(&[-1, 0, 0, 0, 1]);
+        let judge = self.bench.judge();
+        let model = &judge.model;
+        let ends = model.holds.values().map(|hold| hold.expires_ms).filter(|ends| *ends > model.now_ms);
+        judge.us_until(ends.min()?.saturating_add_signed(beside)).filter(|us| *us <= 72 * HOUR_US)
     }
 
     /// A follower reads on.
@@ -291,39 +346,61 @@ impl World {
             let last = engine.durable().sequence();
             let from = 1 + self.random.below(last + 1);
             match self.reading(|world| world.engine_ref().follow_from(from)) {
-                Some(follower) => self.follower = Some(follower),
+                Some(follower) => (self.follower, self.follows) = (Some(follower), from),
                 None => return,
             }
         }
         let Some(mut follower) = self.follower.take() else { return };
         for _ in 0..self.random.below(6) {
             let mut seen = None;
-            let next = self.reading(|_| {
-                let next = follower.next(Duration::ZERO, |record| seen = Some(record.header.sequence));
+            let next = self.reading(|world| {
+                let next = follower.next(Duration::ZERO, |record| {
+                    world.bench.judge().reads(record);
+                    seen = Some(record.header.sequence);
+                });
                 next.map_err(Error::from)
             });
+            let durable = self.engine.as_ref().map_or(0, |engine| engine.durable().sequence());
             match (next, seen) {
-                (Some(true), Some(sequence)) => self.bench.judge().shows_record(sequence),
-                (Some(_), _) => break,
+                (Some(true), Some(sequence)) if sequence == self.follows => {
+                    self.bench.judge().shows_record(sequence);
+                    self.follows += 1;
+                }
+                (Some(false), None) if durable < self.follows => break,
                 (None, _) => return,
+                other => wrong("follower", format!("{other:?}, should be {} of {durable}", self.follows)),
             }
         }
         self.follower = Some(follower);
     }
 
-    /// Another process reads the whole journal.
-    fn look(&mut self) {
+    /// Another process reads the whole journal; gives the last record that it saw.
+    fn look(&mut self) -> Option<u64> {
         let mut last = 0;
-        let read = self.reading(|world| {
+        self.reading(|world| {
             let reader = Reader::open_on(world.shared_disk(), &Path::new(DATA).join(JOURNAL))?;
             Ok(reader.scan(&mut |record| {
-                last = record.header.sequence;
+                let sequence = record.header.sequence;
+                if sequence != last + 1 {
+                    wrong("reader", format!("record {sequence} after record {last}"));
+                }
+                world.bench.judge().reads(record);
+                last = sequence;
                 Ok(())
             })?)
-        });
-        if read.is_some() && last > 0 {
+        })?;
+        if last > 0 {
             self.bench.judge().shows_record(last);
         }
+        // Beside a bank that lives the last record counts once the next one has begun: all but it are seen.
+        if let Some(engine) = &self.engine {
+            let durable = engine.durable().sequence();
+            let lacks = last + 1 < durable && self.disk.damage().is_empty();
+            if last > 0 && last >= durable || lacks {
+                wrong("reader", format!("sees record {last} of {durable} while the bank lives"));
+            }
+        }
+        Some(last)
     }
 
     /// Reads the statement of an account from its newest entry, as it was answered.
@@ -341,9 +418,9 @@ impl World {
     // ── dangers ──────────────────────────────────────────────────────────────────────────────────
 
     fn danger(&mut self) {
-        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3]);
+        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3, 3]);
         self.disk.note(&[100 + what as u8]);
-        const DANGERS: [&str; 9] = [
+        const DANGERS: [&str; 10] = [
             "killed",
             "power lost",
             "stopped",
@@ -353,6 +430,7 @@ impl World {
             "disk full",
             "room",
             "torn",
+            "dies twice",
         ];
         self.disk.say(|| format!("  danger: {}", DANGERS[what]));
         match what {
@@ -377,7 +455,8 @@ impl World {
                 self.bench.judge().full = true;
             }
             7 => self.disk.set_free(None),
-            _ => self.tear(),
+            8 => self.tear(),
+            _ => self.die_twice(),
         }
     }
 
@@ -392,6 +471,32 @@ impl World {
         self.disk.arm_next(Access::Write, fault);
         self.failed = true;
         self.guarded(|world| world.engine_mut().write());
+    }
+
+    /// The process dies in the write of a record or before its sync; the next one begins with what is there of it, and
+    /// shows it; then the power goes before anything more is written.
+    fn die_twice(&mut self) {
+        let many = if self.random.one_in(2) { self.random.between(25, 60) as usize } else { 1 };
+        let attempt = self.clients.many(&self.bench.judge().model, many);
+        self.send(attempt);
+        self.guarded(|world| world.engine_mut().execute());
+        self.disk.disarm();
+        let access = self.random.of(&[Access::Write, Access::Sync]);
+        self.disk.arm_next(access, Fault::Dies);
+        self.failed = true;
+        while self.guarded(|world| world.engine_mut().write()) == Some(true) {}
+        if self.engine.is_some() {
+            return;
+        }
+        self.start();
+        let mut unknown = self.clients.unknown();
+        if self.random.one_in(3) {
+            unknown.push(self.clients.many(&self.bench.judge().model, 1));
+        }
+        for attempt in unknown {
+            self.send_and_wait(attempt);
+        }
+        self.die(Death::Killed, Loss::Power);
     }
 
     fn arm(&mut self, fault: Fault, within: u64) {
@@ -413,7 +518,19 @@ impl World {
     fn rot(&mut self) {
         let draw = self.random.bits();
         let mut random = Random::new(draw);
+        // Half of the time where an entry stands that someone may ask for again.
+        let entry = self.clients.some_position(&self.bench.judge().model).filter(|_| random.one_in(2));
+        let blocks = self.segment_blocks as u64;
         let chosen = self.disk.change(|image| {
+            if let Some(position) = entry {
+                let (segment, at) = (position.block() / blocks, position.block() % blocks);
+                let id = image.find(&Path::new(DATA).join(JOURNAL).join(format!("{segment:012}.seg")))?;
+                let mut content = bytes(&image.file(id).block(at as usize));
+                let offset = position.unit() * UNIT + random.below(3 * UNIT as u64) as usize;
+                content[offset] ^= 1 << random.below(8);
+                let is_pending = image.file(id).is_pending(at as usize);
+                return (!is_pending).then(|| (id, at as usize, block(&content)));
+            }
             let segments: Vec<u64> = image
                 .paths()
                 .filter(|path| path.extension().is_some_and(|e| e == "seg"))
@@ -505,6 +622,9 @@ impl World {
     fn may_fail(&self, error: &Error) -> bool {
         use pabal_journal::Error::{Folder, Io, NoEntry, Rotten};
         match error {
+            Error::Journal(Io { source, .. }) if self.running && source.kind() == ErrorKind::StorageFull => {
+                false
+            }
             Error::Journal(Io { .. }) | Error::Ring { .. } => self.failed || self.disk.is_bounded(),
             Error::Journal(Rotten { .. } | Folder { .. } | NoEntry(_)) => {
                 self.torn.is_some() || !self.disk.damage().is_empty()
@@ -525,6 +645,7 @@ impl World {
 
     fn die(&mut self, death: Death, loss: Loss) {
         let Some(engine) = self.engine.take() else { return };
+        self.running = false;
         self.report.crashes += 1;
         let name = match death {
             Death::Killed => "killed",
@@ -533,9 +654,9 @@ impl World {
         };
         self.disk.say(|| format!("  died: {name}, {loss:?} lost"));
         let durable = engine.durable().sequence();
-        self.bench.judge().ended(matches!(death, Death::Poisoned) && loss == Loss::Process);
+        self.bench.judge().ended(matches!(death, Death::Poisoned), loss == Loss::Process);
         // Nobody must do anything more while the process goes down.
-        self.disk.disarm();
+        let struck = self.disk.disarm();
         drop(engine);
         self.follower = None;
         self.clients.lose();
@@ -547,6 +668,23 @@ impl World {
         }
         self.torn = (loss == Loss::PowerTorn).then(|| self.disk.image());
         self.disk.crash(loss);
+        // Someone reads what it left: what they saw must not be lost by what comes next. Only of a record whose sync
+        // failed nobody but the next writer knows whether it is there: a reader's own sync says nothing of it.
+        let is_given_up = struck == Some((Access::Sync, Fault::Fails));
+        if self.torn.is_none() && !is_given_up && self.random.one_in(4) {
+            self.look();
+            if self.random.one_in(2) {
+                self.lose(Loss::Power);
+            }
+        }
+    }
+
+    /// The machine goes down, or only what is left of the process, while no bank runs.
+    fn lose(&mut self, loss: Loss) {
+        if loss != Loss::Process {
+            self.bench.judge().ring_lost();
+        }
+        self.disk.crash(loss);
     }
 
     /// The bank is stopped in order.
@@ -556,10 +694,11 @@ impl World {
         match self.caught(|_| engine.stop().map(drop)) {
             Ok(()) => {
                 self.hear();
-                self.bench.judge().ended(false);
+                self.bench.judge().ended(false, true);
             }
-            Err(death) => self.bench.judge().ended(matches!(death, Death::Poisoned)),
+            Err(death) => self.bench.judge().ended(matches!(death, Death::Poisoned), true),
         }
+        self.running = false;
         self.clients.lose();
         self.disk.disarm();
         if self.disk.has_misled() || self.damaged_at.take().is_some() {
@@ -572,7 +711,7 @@ impl World {
     // ── starting ─────────────────────────────────────────────────────────────────────────────────
 
     fn start(&mut self) {
-        let mut confirmed = false;
+        let mut confirmed: Option<u64> = None;
         if self.random.one_in(8) {
             self.knowing = 1 + self.random.below(2) as u32;
         }
@@ -594,10 +733,7 @@ impl World {
                     background: false,
                 },
                 journal_id: self.journal_id,
-                time: TimeSource::Clock {
-                    clock: Box::new(self.clock.clone()),
-                    confirmed_ms: confirmed.then_some(wall_ms),
-                },
+                time: TimeSource::Clock { clock: Box::new(self.clock.clone()), confirmed_ms: confirmed },
             };
             let machine = Judged::new(self.knowing, self.bench.clone());
             let mut refused = None;
@@ -612,16 +748,23 @@ impl World {
                 });
             match started {
                 Ok(Some(engine)) => {
+                    let last_ms = self.bench.judge().model.now_ms;
+                    if !may_begin(wall_ms, last_ms, confirmed) {
+                        wrong("gap accepted", format!("{last_ms} to {wall_ms}, confirmed {confirmed:?}"));
+                    }
                     if self.begin(engine) {
                         return;
                     }
                 }
                 Ok(None) => match refused {
                     Some(Error::Time(gap)) => {
-                        if confirmed || gap.wall_ms.abs_diff(gap.last_ms) <= 600_000 {
+                        if may_begin(gap.wall_ms, gap.last_ms, confirmed) {
                             wrong("time refused without a reason", gap.to_string());
                         }
-                        confirmed = true;
+                        // The second source may be as wrong as the first.
+                        let beside = self.random.of(&[0, GAP_MS_MAX as i64, GAP_MS_MAX as i64 + 1]);
+                        let beside = if self.random.one_in(2) { beside } else { -beside };
+                        confirmed = Some(wall_ms.saturating_add_signed(beside));
                     }
                     Some(error) => self.refused(error),
                     None => {}
@@ -634,7 +777,7 @@ impl World {
                     self.report.crashes += 1;
                     self.disk.disarm();
                     let loss = if self.random.one_in(2) { Loss::Power } else { Loss::Process };
-                    self.disk.crash(loss);
+                    self.lose(loss);
                 }
             }
         }
@@ -651,16 +794,21 @@ impl World {
         }
         self.torn = None;
         self.failed = self.disk.is_armed();
+        let rules = self.bench.judge().model.rules;
+        if rules > self.knowing {
+            wrong("newer rules", format!("{rules} read by a program that knows {}", self.knowing));
+        }
         self.bench.judge().started();
         self.bench.judge().durable = Some(engine.durable());
         compare(&engine.machine().bank.0, &self.bench.judge().model);
         self.engine = Some(engine);
+        self.running = true;
         if !self.disk.is_bounded() {
             self.bench.judge().full = false;
         }
         let tried = self.guarded(|world| world.engine_mut().try_suspect()).is_some();
         if tried {
-            self.bench.judge().ended(false);
+            self.bench.judge().tried_alone();
         }
         tried
     }
@@ -690,7 +838,23 @@ impl World {
         let Some(image) = self.torn.take() else { return self.disk.heal() };
         self.disk.set_image(image);
         self.disk.heal();
-        self.disk.crash(Loss::Power);
+        self.lose(Loss::Power);
+    }
+
+    /// Nothing more comes for a while: then everything that was decided is seen by those who read beside the bank.
+    fn rest(&mut self) {
+        self.guarded(|world| {
+            while world.engine_mut().waiting() > 0 {
+                world.engine_mut().execute()?;
+            }
+            world.engine_mut().execute()?;
+            while world.engine_mut().write()? {}
+            Ok(())
+        });
+        let last = self.engine.is_some().then(|| self.look()).flatten();
+        if last.is_some_and(|last| !self.bench.judge().is_all(last)) && self.disk.damage().is_empty() {
+            wrong("not confirmed", format!("{last:?} is the last record that is seen of a bank at rest"));
+        }
     }
 
     // ── the end ──────────────────────────────────────────────────────────────────────────────────
@@ -707,6 +871,7 @@ impl World {
                 self.send_and_wait(attempt);
             }
         }
+        self.rest();
         if let Some(engine) = &self.engine {
             compare(&engine.machine().bank.0, &self.bench.judge().model);
         }
