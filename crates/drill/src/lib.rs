@@ -12,9 +12,11 @@
 //! their bytes, or one mistake would stand in both and be found by neither.
 #![deny(missing_docs)]
 
+pub mod attacks;
 pub mod crashes;
 pub mod disk;
 pub mod model;
+mod quiet;
 mod random;
 pub mod sent;
 pub mod sim;

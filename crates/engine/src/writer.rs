@@ -105,13 +105,7 @@ fn repeat<M: Machine>(
         let (command, after) = rest.split_at(length);
         rest = after;
         if let Some(position) = M::repeats(reply) {
-            let entry = match reader.entry_before(position, end) {
-                Err(error @ Error::NoEntry(_)) => {
-                    reached(Point::RepeatNothing);
-                    panic!("{error}, and the window names entries that are durable")
-                }
-                entry => entry.inspect_err(|_| reached(Point::RepeatRotten))?,
-            };
+            let entry = reader.entry_before(position, end).inspect_err(|_| reached(Point::RepeatRotten))?;
             *reply = M::again(command, &entry, position);
         }
     }
@@ -161,13 +155,15 @@ pub(crate) struct Stepped<M: Machine> {
     writer: Writer,
     waiting: VecDeque<Work<M>>,
     spent: VecDeque<RecordBuffer>,
-    /// What ended it.
+    /// What ended it, until someone is told.
     pub ended: Option<Error>,
+    /// Whether it ended.
+    gone: bool,
 }
 
 impl<M: Machine> Stepped<M> {
     pub fn new(writer: Writer) -> Stepped<M> {
-        Stepped { writer, waiting: VecDeque::new(), spent: VecDeque::new(), ended: None }
+        Stepped { writer, waiting: VecDeque::new(), spent: VecDeque::new(), ended: None, gone: false }
     }
 
     /// Works that wait.
@@ -177,7 +173,7 @@ impl<M: Machine> Stepped<M> {
 
     /// Does the next thing that waits; false when nothing does.
     pub fn step(&mut self) -> Result<bool, WriterGone> {
-        if self.ended.is_some() {
+        if self.gone {
             return Err(WriterGone::found(()));
         }
         let Some(work) = self.waiting.pop_front() else { return Ok(false) };
@@ -189,6 +185,7 @@ impl<M: Machine> Stepped<M> {
             Err(error) => {
                 self.waiting.clear();
                 self.ended = Some(error);
+                self.gone = true;
                 Err(WriterGone::found(()))
             }
         }
@@ -200,7 +197,7 @@ impl<M: Machine> Line<M> for Stepped<M> {
         while self.waiting.len() >= WAITING_MAX {
             self.step()?;
         }
-        if self.ended.is_some() {
+        if self.gone {
             return Err(WriterGone::found(work));
         }
         self.waiting.push_back(work);

@@ -140,7 +140,6 @@ points! {
     // ── engine: ending ──
     WriterEnded = "engine.writer: the journal took no more";
     RepeatRotten = "engine.writer: an entry that is to be told again cannot be read";
-    RepeatNothing = "engine.writer: an entry that is to be told again is not there";
     CoreNoWriter = "engine.core: the writer is gone";
     StopJournal = "engine.stop: the writer had ended on an error";
     StepJournal = "engine.stepper: the writer has ended on an error";

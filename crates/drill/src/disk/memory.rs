@@ -42,6 +42,12 @@ impl Memory {
         before.copy_from_slice(unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), length) });
     }
 
+    /// Changes its bytes, as whoever can write to the file may. No process uses it now.
+    pub fn change(&self, change: impl FnOnce(&mut [u8])) {
+        // SAFETY: the whole memory; the process that wrote to it is gone.
+        change(unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), self.length) });
+    }
+
     /// Each page is as it is, as it was when the process began, or was never written.
     pub fn power_loss(&self, choose: Choose<'_>) {
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);

@@ -258,6 +258,11 @@ impl SimDisk {
         change(&mut self.lock().image)
     }
 
+    /// Changes the bytes of a file that was mapped into memory and is not now.
+    pub fn change_map(&self, path: &Path, change: impl FnOnce(&mut [u8])) {
+        self.lock().maps.get(path).expect("a file that was mapped").change(change);
+    }
+
     /// Calls this after each access that changes something.
     pub fn watch(&self, watch: impl FnMut(&Image, Access) + Send + 'static) {
         self.lock().watch = Some(Box::new(watch));

@@ -19,7 +19,6 @@ mod campaign;
 mod clients;
 mod clock;
 mod judge;
-mod quiet;
 mod statement;
 mod tap;
 mod world;

@@ -107,7 +107,7 @@ pub fn run(seed: u64, ticks: u64) -> Report {
 
 /// The same; `story` has everything that happens told.
 pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
-    super::quiet::begin();
+    crate::quiet::begin();
     let mut random = Random::new(seed);
     let clock = SimClock::at(START_MS + random.below(86_400_000));
     let disk = SimDisk::new(random.bits());
@@ -142,7 +142,7 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
         let found = match thrown.downcast::<Wrong>() {
             Ok(found) => *found,
             Err(thrown) => {
-                let what = super::quiet::said(&*thrown);
+                let what = crate::quiet::said(&*thrown);
                 let check = if what.contains("compare.rs") { "state differs" } else { "panic" };
                 Wrong { check, what }
             }
@@ -609,7 +609,7 @@ impl World {
             std::panic::resume_unwind(thrown);
         }
         // A core that reads what the disk has spoilt stops, saying so.
-        let said = super::quiet::said(&*thrown);
+        let said = crate::quiet::said(&*thrown);
         let spoilt = said.contains(ROTTEN) && !self.disk.damage().is_empty();
         if spoilt || said.contains("os error 5") && self.failed {
             return Err(Death::Disk);
