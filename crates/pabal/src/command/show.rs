@@ -110,10 +110,28 @@ pub fn simulated(report: &Value) -> String {
             said.push(format!("    {replay}"));
         }
     }
-    let points = report["points"].as_object().into_iter().flatten();
-    let never = points.filter(|(_, count)| **count == 0).map(|(name, _)| format!("never reached: {name}"));
-    said.extend(never);
-    let names = ["seeds", "ticks", "crashes", "refused", "decided", "states", "trace", "failures", "seconds"];
+    // The list of them all is in the JSON: here those that were reached least.
+    let mut points: Vec<(&String, u64)> = report["points"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(n, c)| (n, c.as_u64().unwrap_or(0)))
+        .collect();
+    points.sort_by_key(|(_, count)| *count);
+    said.extend(points.iter().take(5).map(|(name, count)| format!("reached {count:>3} times: {name}")));
+    let names = [
+        "seeds",
+        "ticks",
+        "crashes",
+        "refused",
+        "decided",
+        "states",
+        "attacks",
+        "failpoints",
+        "trace",
+        "failures",
+        "seconds",
+    ];
     let sums: Vec<_> = names.into_iter().map(|name| (name, value(&report[name]))).collect();
     said.push(lines(&sums));
     said.join("\n")

@@ -1,7 +1,7 @@
-//! The simulator: many seeds and many ways to crash, or one seed again with its story.
+//! The simulator: many seeds, many ways to crash and the directed attacks; or one seed again with its story.
 
 use crate::progress::Bar;
-use pabal_drill::{crashes, sim};
+use pabal_drill::{attacks, crashes, sim};
 use pabal_fault::Point;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -15,9 +15,12 @@ const FAILURES_MAX: usize = 10;
 /// Lines of a story that lead to its end.
 const STORY_LINES: usize = 60;
 
-/// Runs so many seeds, from this one on, and enumerates a hundred crash states for each.
+/// Runs so many seeds, from this one on, enumerates a hundred crash states for each, and makes the directed attacks:
+/// together they must reach every failpoint.
 pub fn run(from: u64, seeds: u64, threads: usize, bar: &Bar) -> Value {
     let began = Instant::now();
+    bar.begin("attacks");
+    let attacked = attacks::run(&mut |_| {});
     bar.begin("seeds");
     let all = from..from.saturating_add(seeds);
     let sums = sim::campaign(all, TICKS, threads, FAILURES_MAX, &mut |done| bar.at(done, seeds));
@@ -34,7 +37,13 @@ pub fn run(from: u64, seeds: u64, threads: usize, bar: &Bar) -> Value {
         })
     });
     let states_failed = crashes.failures.iter().map(|what| json!({ "check": "crash state", "what": what }));
-    let failed: Vec<Value> = seeds_failed.chain(states_failed).collect();
+    let not_withstood = attacked.iter().filter(|attacked| !attacked.is_right()).map(|attacked| {
+        let what = attacked.wrong.clone().unwrap_or_else(|| format!("missed {:?}", attacked.missed));
+        json!({ "check": format!("attack: {}", attacked.attack.name), "what": what })
+    });
+    let never = Point::ALL.iter().filter(|point| point.count() == 0);
+    let never = never.map(|point| json!({ "check": "failpoint never reached", "what": point.name() }));
+    let failed: Vec<Value> = seeds_failed.chain(states_failed).chain(not_withstood).chain(never).collect();
     let points: serde_json::Map<String, Value> =
         Point::ALL.iter().map(|point| (point.name().to_string(), json!(point.count()))).collect();
     json!({
@@ -45,6 +54,9 @@ pub fn run(from: u64, seeds: u64, threads: usize, bar: &Bar) -> Value {
         "refused": sums.refused,
         "decided": sums.decided,
         "states": crashes.states,
+        "attacks": attacked.len(),
+        "failpoints": Point::ALL.len(),
+        "fewest": Point::ALL.iter().map(|point| point.count()).min(),
         "failures": failed.len(),
         "failed": failed,
         "points": points,
