@@ -287,3 +287,31 @@ fn a_passed_deadline_does_not_say_of_what_was_done_that_it_was_not() {
     assert_eq!(codes(&heard), [Code::Done, Code::IdConflict, Code::DeadlinePassed]);
     assert!(heard[0].again);
 }
+
+/// While the disk was full there was no room for the closing record. It was never tried again: whoever read beside the
+/// bank did not see its last record, however long it had rested and whatever room there was.
+#[test]
+fn a_closing_record_is_made_up_for_when_there_is_room_again() {
+    let disk = SimDisk::new(1);
+    let (mut bank, _) = deposit(&disk);
+    while bank.write().expect("durable") {}
+    disk.set_free(Some(0));
+    for n in 5.. {
+        let heard = submit(&bank, &[command::post(id(n), Kind::CashDeposit, 1, 2, 100, WON)]);
+        bank.execute().expect("decided or refused");
+        while bank.write().expect("durable") {}
+        if heard.wait().expect("answered").replies[0].code == Code::DiskFull {
+            break;
+        }
+    }
+    let mut rest = || {
+        bank.execute().expect("nothing waits");
+        while bank.write().expect("durable") {}
+        bank.durable().sequence()
+    };
+    let last = rest();
+    assert_eq!(rest(), last, "no room");
+    disk.set_free(None);
+    assert_eq!(rest(), last + 1, "confirmed");
+    assert_eq!(rest(), last + 1, "once");
+}

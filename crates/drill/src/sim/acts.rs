@@ -262,7 +262,12 @@ impl Maker {
     }
 
     fn change(&mut self, model: &Model, id: Id) -> Sent {
-        let number = 1 + self.random.below(14);
+        // One of those that a hold waits for, or any.
+        let hold = self.some_hold(model);
+        let number = match model.holds.get(&hold) {
+            Some(hold) if self.random.one_in(3) => self.random.of(&[hold.debit, hold.credit]),
+            _ => 1 + self.random.below(14),
+        };
         let used = |n: i128| n.clamp(i64::MIN as i128 / 2, i64::MAX as i128 / 2) as i64;
         let known = model.accounts.contains_key(&number);
         // At the edge of what is used of it, or anything.

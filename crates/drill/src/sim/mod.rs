@@ -10,7 +10,8 @@
 //! something else under the same id, send late and early ids, and go away.
 //!
 //! *Who judges.* [`judge`], with the independent model: every decision, every answer, every read, every digest, and
-//! after every start that all is there that was shown to anyone and nothing that was not done.
+//! after every start that all is there that was shown to anyone and nothing that was not done. What readers and
+//! followers see of the journal is compared to the byte with what was sent and decided ([`written`]).
 //!
 //! *What it is blind to* stands in `docs/testing.md`.
 
