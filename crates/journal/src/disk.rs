@@ -156,8 +156,11 @@ impl Disk for SystemDisk {
 
     fn map(&self, path: &Path, bytes: usize) -> Result<Box<dyn Mapped>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // Its space is taken now, also where a file system cannot reserve any: a page that finds the disk full when
+        // it is first written would end the process.
+        let there = file.metadata()?.len().min(bytes as u64);
+        file.write_all_at(&vec![0; bytes - there as usize], there)?;
         file.set_len(bytes as u64)?;
-        // Its space is taken now: a page that finds the disk full when it is first written would end the process.
         file.reserve(bytes as u64)?;
         // SAFETY: a fresh shared mapping of a file of this length; nobody else maps it (the journal's lock is held).
         let map = unsafe {
