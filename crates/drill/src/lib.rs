@@ -13,6 +13,7 @@
 #![deny(missing_docs)]
 
 pub mod attacks;
+pub mod book;
 pub mod crashes;
 pub mod disk;
 pub mod model;

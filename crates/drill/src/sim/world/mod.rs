@@ -5,11 +5,12 @@ mod death;
 mod readers;
 mod start;
 
-use super::acts::{ACCOUNTS, FIRST_WAYS, Maker};
+use super::acts::{FIRST_WAYS, Maker};
 use super::clients::{Attempt, Clients};
 use super::clock::SimClock;
 use super::judge::{Judge, Wrong, wrong};
 use super::tap::{Bench, Judged};
+use crate::book::ACCOUNTS;
 use crate::disk::SimDisk;
 use crate::disk::image::{Damage, Image};
 use crate::model::compare;
