@@ -243,6 +243,20 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn a_seed_that_failed_is_told_with_the_command_that_repeats_it() {
+        let failed = json!([{
+            "seed": 7, "tick": 12, "check": "acknowledged and lost", "what": "5 were shown, 4 are there",
+            "replay": "cargo xtask simulate --seed 7",
+        }]);
+        let points = json!({ "seldom": 1, "often": 100 });
+        let report = json!({ "seeds": 10, "failed": failed, "points": points, "failures": 1 });
+        let said: Vec<String> = simulated(&report).lines().map(String::from).collect();
+        assert_eq!(said[0], "seed 7, step 12: acknowledged and lost: 5 were shown, 4 are there");
+        assert_eq!(said[1], "    cargo xtask simulate --seed 7");
+        assert_eq!(said[2], "reached   1 times: seldom");
+    }
+
+    #[test]
     fn a_report_has_a_line_for_each_field_however_deep() {
         let report = json!({
             "runs": 2,
