@@ -14,6 +14,7 @@ use pabal_core::{BankMachine, Query};
 use pabal_engine::queue::BULK_MAX;
 use pabal_engine::{Engine, Error};
 use pabal_fault::Point;
+use pabal_journal::UNIT;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -25,6 +26,11 @@ pub const ATTACKS: &[Attack] = &[
         name: "a segment is taken away under the bank",
         points: &[Point::RepeatRotten, Point::EntryNoSegment, Point::StopJournal],
         run: taken_away,
+    },
+    Attack {
+        name: "an answer to be told again is forged away",
+        points: &[Point::RepeatRotten, Point::EntryBetween, Point::StopJournal, Point::WaitUnknown],
+        run: forged_away,
     },
 ];
 
@@ -200,6 +206,27 @@ fn taken_away() {
     assert!(again.wait().is_err(), "unknown: never done, never failed");
     ended(&engine);
     says_so(engine.stop().err(), segment(0).to_str().expect("plain"));
+    bed.disk.set_image(before);
+    bed.is_whole();
+}
+
+fn forged_away() {
+    let (mut bed, engine) = running();
+    let sent = [bed.deposit()];
+    let position = does(&mut bed, &engine, &sent);
+    let before = bed.disk.image();
+    bed.disk.change(|image| {
+        spoil(image, &segment(0), block(position), |block| {
+            // A record of no entries, and its check is right.
+            block[3 * UNIT..].fill(0);
+            let check = crc32c::crc32c(&block[4..]);
+            block[..4].copy_from_slice(&check.to_le_bytes());
+        });
+    });
+    let again = engine.submit(request(bed.online(), &sent));
+    assert!(again.wait().is_err(), "unknown: never done, never failed");
+    ended(&engine);
+    says_so(engine.stop().err(), &format!("no entry begins at position {position}"));
     bed.disk.set_image(before);
     bed.is_whole();
 }
