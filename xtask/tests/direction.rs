@@ -45,7 +45,19 @@ const FLOORS: &[Floor] = &[
     },
     Floor {
         name: "pabal-core",
-        imports: Imports::Only(&["pabal-ledger", "pabal-bank", "pabal-journal", "pabal-engine"]),
+        imports: Imports::Only(&[
+            "pabal-ledger",
+            "pabal-bank",
+            "pabal-journal",
+            "pabal-engine",
+            "pabal-wire",
+        ]),
+        imports_in_tests: &[],
+    },
+    Floor { name: "pabal-wire", imports: Imports::Only(&[]), imports_in_tests: &[] },
+    Floor {
+        name: "pabal-client",
+        imports: Imports::Only(&["pabal-ledger", "pabal-bank", "pabal-wire"]),
         imports_in_tests: &[],
     },
     // It drills whatever there is.
