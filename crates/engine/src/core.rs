@@ -2,14 +2,15 @@
 
 use crate::machine::{Machine, Mode, Sink, read_entry};
 use crate::queue::{Next, Queue};
-use crate::request::{BYTES_MAX, COMMANDS_MAX, Commands, Refusal, Request, RequestHeader, Response};
+use crate::request::{
+    BYTES_MAX, COMMANDS_MAX, Commands, Hear, Refusal, Request, RequestHeader, Response, Seen,
+};
 use crate::ring::{Ring, Suspect};
 use crate::room::Room;
 use crate::time::Time;
 use crate::walk::Walk;
 use crate::writer::{Line, Release, Work, WriterGone};
 use pabal_fault::{Bug, Point, planted, reached};
-use pabal_journal::sync::mpsc::SyncSender;
 use pabal_journal::{Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta, Supply};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +25,8 @@ const AHEAD: usize = 128;
 
 /// What waits in the lanes.
 pub(crate) enum Ask<M: Machine> {
-    Execute(Request, Room, SyncSender<Response<M::Reply>>),
-    Query(M::Query, SyncSender<M::Answer>),
+    Execute(Request, Room, Hear<Response<M::Reply>>),
+    Query(M::Query, Hear<Seen<M::Answer>>),
 }
 
 pub(crate) struct Core<M: Machine, L> {
@@ -129,7 +130,9 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         let mut releases = Vec::with_capacity(asks.len());
         for ask in asks {
             match ask {
-                Ask::Query(query, to) if planted(Bug::ReadEarly) => drop(to.send(self.machine.query(&query))),
+                Ask::Query(query, to) if planted(Bug::ReadEarly) => {
+                    to(Seen { sequence: 0, answer: self.machine.query(&query) })
+                }
                 Ask::Query(query, to) => {
                     releases.push(Release::Answer { to, answer: self.machine.query(&query) });
                 }

@@ -4,7 +4,7 @@ use crate::door::Door;
 use crate::follow::Follower;
 use crate::machine::Machine;
 use crate::queue::Queue;
-use crate::request::{Request, Response, Ticket};
+use crate::request::{Hear, Request, Response, Seen, Ticket};
 use crate::start::{Ready, open};
 use crate::time::{TimeGap, TimeSource};
 use crate::writer::{Threaded, Writer, WriterGone};
@@ -122,6 +122,21 @@ impl<M: Machine> Engine<M> {
     /// Asks about the state. The answer comes when what it shows is durable.
     pub fn query(&self, query: M::Query) -> Ticket<M::Answer> {
         self.door.query(query)
+    }
+
+    /// Lets requests of one sender in, whose answers are heard on the writer's thread. Different senders take turns:
+    /// one that floods waits behind itself.
+    pub fn submit_all(
+        &self,
+        sender: u64,
+        requests: impl IntoIterator<Item = (Request, Hear<Response<M::Reply>>)>,
+    ) {
+        self.door.submit_all(sender, requests);
+    }
+
+    /// Asks for one sender; heard on the writer's thread, with the record as of which it was answered.
+    pub fn query_to(&self, sender: u64, query: M::Query, to: Hear<Seen<M::Answer>>) {
+        self.door.query_to(sender, query, to);
     }
 
     /// The acknowledged point.

@@ -34,6 +34,6 @@ pub use engine::{Engine, EngineConfig, Error, Recovery};
 pub use follow::Follower;
 pub use machine::{Machine, Mode, Sink};
 pub use replay::{Replay, ReplayError};
-pub use request::{Commands, Lane, Request, RequestHeader, Response, Ticket, Unknown};
+pub use request::{Commands, Hear, Lane, Request, RequestHeader, Response, Seen, Ticket, Unknown};
 pub use stepper::Stepper;
 pub use time::{Clock, SystemClock, TimeGap, TimeSource};

@@ -2,7 +2,7 @@
 
 use pabal_fault::{Point, reached};
 use pabal_journal::sync::{Condvar, Mutex, MutexGuard, Patience, PoisonError};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Requests waiting in the online lane at most.
@@ -20,10 +20,57 @@ pub(crate) struct Waiting<T> {
 }
 
 struct Lanes<T> {
-    online: VecDeque<Waiting<T>>,
-    online_bytes: usize,
+    online: Turns<T>,
     bulk: VecDeque<Waiting<T>>,
+    /// Whether the core waits for work: only then is it woken, as each waking is a call of the system.
+    waits: bool,
     stopping: bool,
+}
+
+/// The online lane: senders take turns, one request each, so that whoever floods waits behind itself. What one sender
+/// sent stays in its order.
+struct Turns<T> {
+    /// Whose turn comes when. Each sender that has something waiting is there once.
+    order: VecDeque<u64>,
+    of: BTreeMap<u64, VecDeque<Waiting<T>>>,
+    len: usize,
+    bytes: usize,
+}
+
+impl<T> Turns<T> {
+    fn none() -> Turns<T> {
+        Turns { order: VecDeque::new(), of: BTreeMap::new(), len: 0, bytes: 0 }
+    }
+
+    fn push(&mut self, sender: u64, waiting: Waiting<T>) {
+        self.len += 1;
+        self.bytes += waiting.weight;
+        let its = self.of.entry(sender).or_default();
+        if its.is_empty() {
+            self.order.push_back(sender);
+        }
+        its.push_back(waiting);
+    }
+
+    /// The request whose turn it is, if it has at most so many commands and bytes.
+    fn pop(&mut self, commands_max: usize, bytes_max: usize) -> Option<Waiting<T>> {
+        let sender = *self.order.front()?;
+        let its = self.of.get_mut(&sender)?;
+        let next = its.front()?;
+        if next.commands > commands_max || next.weight > bytes_max {
+            return None;
+        }
+        let next = its.pop_front()?;
+        self.order.pop_front();
+        if its.is_empty() {
+            self.of.remove(&sender);
+        } else {
+            self.order.push_back(sender);
+        }
+        self.len -= 1;
+        self.bytes -= next.weight;
+        Some(next)
+    }
 }
 
 /// The lanes.
@@ -46,8 +93,7 @@ pub(crate) enum Next<T> {
 
 impl<T> Queue<T> {
     pub fn new() -> Queue<T> {
-        let lanes =
-            Lanes { online: VecDeque::new(), online_bytes: 0, bulk: VecDeque::new(), stopping: false };
+        let lanes = Lanes { online: Turns::none(), bulk: VecDeque::new(), waits: false, stopping: false };
         Queue { lanes: Mutex::new(lanes), arrived: Condvar::new() }
     }
 
@@ -56,12 +102,12 @@ impl<T> Queue<T> {
     }
 
     /// Puts it into its lane, or gives it back when the lane is full or the engine is stopping.
-    pub fn push(&self, bulk: bool, waiting: Waiting<T>) -> Result<(), T> {
+    pub fn push(&self, sender: u64, bulk: bool, waiting: Waiting<T>) -> Result<(), T> {
         let mut lanes = self.lock();
         let full = if bulk {
             lanes.bulk.len() >= BULK_MAX
         } else {
-            lanes.online.len() >= ONLINE_MAX || lanes.online_bytes + waiting.weight > ONLINE_BYTES_MAX
+            lanes.online.len >= ONLINE_MAX || lanes.online.bytes + waiting.weight > ONLINE_BYTES_MAX
         };
         if full || lanes.stopping {
             reached(match (full, bulk) {
@@ -74,11 +120,13 @@ impl<T> Queue<T> {
         if bulk {
             lanes.bulk.push_back(waiting);
         } else {
-            lanes.online_bytes += waiting.weight;
-            lanes.online.push_back(waiting);
+            lanes.online.push(sender, waiting);
         }
+        let waits = std::mem::take(&mut lanes.waits);
         drop(lanes);
-        self.arrived.notify_one();
+        if waits {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -87,18 +135,17 @@ impl<T> Queue<T> {
         let mut lanes = self.lock();
         let mut patience = Patience::of(idle);
         loop {
-            if let Some(first) = lanes.online.pop_front() {
+            if let Some(first) = lanes.online.pop(usize::MAX, usize::MAX) {
                 let (mut commands, mut bytes) = (first.commands, first.weight);
                 let mut batch = vec![first.item];
-                while let Some(next) = lanes.online.front()
-                    && commands + next.commands <= commands_max
-                    && bytes + next.weight <= bytes_max
+                while commands < commands_max
+                    && let Some(next) =
+                        lanes.online.pop(commands_max - commands, bytes_max.saturating_sub(bytes))
                 {
                     commands += next.commands;
                     bytes += next.weight;
-                    batch.extend(lanes.online.pop_front().map(|w| w.item));
+                    batch.push(next.item);
                 }
-                lanes.online_bytes -= bytes;
                 return Next::Online(batch);
             }
             if let Some(waiting) = lanes.bulk.pop_front() {
@@ -110,6 +157,7 @@ impl<T> Queue<T> {
             if patience.is_out() {
                 return Next::Idle;
             }
+            lanes.waits = true;
             lanes = patience.wait(&self.arrived, &self.lanes, lanes);
         }
     }
@@ -117,7 +165,7 @@ impl<T> Queue<T> {
     /// How many wait.
     pub fn waiting(&self) -> usize {
         let lanes = self.lock();
-        lanes.online.len() + lanes.bulk.len()
+        lanes.online.len + lanes.bulk.len()
     }
 
     /// Lets nothing more in; what waits is still executed.
@@ -130,11 +178,12 @@ impl<T> Queue<T> {
     pub fn abandon(&self) {
         let mut lanes = self.lock();
         lanes.stopping = true;
-        if !lanes.online.is_empty() || !lanes.bulk.is_empty() {
+        if lanes.online.len > 0 || !lanes.bulk.is_empty() {
             reached(Point::Abandoned);
         }
-        lanes.online.clear();
-        lanes.bulk.clear();
-        lanes.online_bytes = 0;
+        // Dropped outside the lock: whoever hears of it may ask again at once.
+        let dropped = (std::mem::replace(&mut lanes.online, Turns::none()), std::mem::take(&mut lanes.bulk));
+        drop(lanes);
+        drop(dropped);
     }
 }

@@ -1,7 +1,7 @@
 //! The writer: makes records durable, then releases what was answered with them.
 
 use crate::machine::Machine;
-use crate::request::{Commands, Response};
+use crate::request::{Commands, Hear, Response, Seen};
 use pabal_fault::{Bug, Point, planted, reached};
 use pabal_journal::sync::mpsc::{Receiver, Sender, SyncSender};
 use pabal_journal::{Durable, Error, Journal, Reader, RecordBuffer};
@@ -18,8 +18,8 @@ pub(crate) enum Work<M: Machine> {
 
 /// An answer that waits for its batch to be durable.
 pub(crate) enum Release<M: Machine> {
-    Response { to: SyncSender<Response<M::Reply>>, replies: Vec<M::Reply>, commands: Commands },
-    Answer { to: SyncSender<M::Answer>, answer: M::Answer },
+    Response { to: Hear<Response<M::Reply>>, replies: Vec<M::Reply>, commands: Commands },
+    Answer { to: Hear<Seen<M::Answer>>, answer: M::Answer },
 }
 
 /// The writer is gone: its error says why.
@@ -62,11 +62,10 @@ impl Writer {
     fn release<M: Machine>(&self, releases: Vec<Release<M>>) -> Result<(), Error> {
         for release in releases {
             match release {
-                // Whoever asked may have gone away; that is its own affair.
-                Release::Answer { to, answer } => drop(to.send(answer)),
+                Release::Answer { to, answer } => to(Seen { sequence: self.journal.sequence(), answer }),
                 Release::Response { to, mut replies, commands } => {
                     repeat::<M>(&self.reader, self.journal.next_block(), &mut replies, &commands)?;
-                    let _ = to.send(Response { sequence: self.journal.sequence(), replies });
+                    to(Response { sequence: self.journal.sequence(), replies });
                 }
             }
         }

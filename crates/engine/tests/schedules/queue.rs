@@ -57,7 +57,7 @@ impl Lanes {
             let closed = self.closed.load(Ordering::SeqCst);
             let item = Item { number, gone: self.gone.clone() };
             let waiting = Waiting { item, weight: 64, commands: 1 };
-            if self.queue.push(number % EACH == 2, waiting).is_ok() {
+            if self.queue.push((number / EACH) as u64, number % EACH == 2, waiting).is_ok() {
                 assert!(!closed, "let in after the end");
                 self.let_in.lock().expect("not poisoned").push(number);
             }
@@ -188,11 +188,11 @@ fn no_lane_holds_more_than_its_bound() {
                     for _ in 0..2 {
                         let weight = ONLINE_BYTES_MAX / 2 + 1;
                         let waiting = Waiting { item: weight, weight, commands: 1 };
-                        let_in += usize::from(queue.push(false, waiting).is_ok());
+                        let_in += usize::from(queue.push(0, false, waiting).is_ok());
                     }
                     for _ in 0..BULK_MAX * 2 / 3 {
                         let waiting = Waiting { item: 0, weight: 64, commands: 1 };
-                        let_in += usize::from(queue.push(true, waiting).is_ok());
+                        let_in += usize::from(queue.push(0, true, waiting).is_ok());
                     }
                     let_in
                 })
@@ -222,8 +222,8 @@ fn no_lane_holds_more_than_its_bound() {
         assert_eq!(taken, let_in, "all that was let in is taken");
         // All that may wait may wait now, and no byte more.
         let waiting = |weight| Waiting { item: weight, weight, commands: 1 };
-        assert!(queue.push(false, waiting(ONLINE_BYTES_MAX)).is_ok(), "there is room again");
-        assert!(queue.push(false, waiting(1)).is_err());
+        assert!(queue.push(0, false, waiting(ONLINE_BYTES_MAX)).is_ok(), "there is room again");
+        assert!(queue.push(0, false, waiting(1)).is_err());
         queue.stop();
         assert!(matches!(queue.next(IDLE, 100, usize::MAX), Next::Online(weights) if weights.len() == 1));
         assert!(matches!(queue.next(IDLE, 100, usize::MAX), Next::Stop));
