@@ -65,6 +65,8 @@ pub enum Error {
 pub struct Recovery {
     /// What the journal's opening found.
     pub journal: Recovered,
+    /// The record after which a snapshot held the state, if there was one that was good.
+    pub snapshot: Option<u64>,
     /// Commands replayed.
     pub commands: u64,
     /// Whether a command was being executed when the process last died, and was tried alone.

@@ -45,7 +45,7 @@ pub use durable::Durable;
 pub use error::Error;
 pub use reader::Reader;
 pub use record::{FORMAT, RECORD_BLOCKS_MAX, Record, RecordHeader, RecordKind};
-pub use scan::{Cut, Scanned, verify};
+pub use scan::{After, Cut, Scanned, verify};
 pub use segment::{Layout, SEGMENT_BLOCKS_DEFAULT};
 pub use supply::Supply;
 pub use writer::{Journal, JournalConfig, Recovered};

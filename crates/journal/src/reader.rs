@@ -4,7 +4,7 @@ use crate::block::{BLOCK, BlockHeader, KIND_RECORD, Position, UNIT, is_sound, is
 use crate::disk::{Disk, DiskFile, SystemDisk};
 use crate::error::Error;
 use crate::record::{FIRST_UNIT, Record, RecordHeader};
-use crate::scan::{By, Scanned, Visit, scan};
+use crate::scan::{After, By, Scanned, Visit, scan};
 use crate::segment::{self, Layout};
 use crate::sync::{Mutex, PoisonError};
 use pabal_fault::{Bug, Point, planted};
@@ -42,7 +42,32 @@ impl Reader {
     /// does, the last whole record counts too, after a sync that makes it so. A writer may start meanwhile:
     /// reading never keeps one from it.
     pub fn scan(&self, visit: Visit<'_>) -> Result<Scanned, Error> {
-        scan(&*self.disk, &self.dir, By::Reader(self), visit)
+        self.scan_after(None, visit)
+    }
+
+    /// The same, of what comes after a record that is known, which must be there.
+    pub fn scan_after(&self, after: Option<After>, visit: Visit<'_>) -> Result<Scanned, Error> {
+        let after = after.map(|after| self.find(&after).map(|header| (after, header))).transpose()?;
+        scan(&*self.disk, &self.dir, By::Reader(self), after, visit)
+    }
+
+    /// The id of the journal.
+    pub fn journal_id(&self) -> u64 {
+        self.journal_id
+    }
+
+    /// The header of this record. An error when another one is there, or none.
+    pub fn find(&self, after: &After) -> Result<RecordHeader, Error> {
+        let mut found = None;
+        let begins = after.start_block % self.layout.segment_blocks != 0;
+        if begins {
+            self.record_after(after.start_block, after.sequence, |record| {
+                let same = record.start_block == after.start_block && record.hash == after.hash;
+                found = same.then_some(*record.header);
+            })?;
+        }
+        let what = "not the record that this snapshot is of";
+        found.ok_or_else(|| self.rotten(Point::FindOther, after.start_block, what))
     }
 
     /// Whether a writer has the journal open now. The lock is only tried, and let go at once; a writer that
