@@ -1,0 +1,4 @@
+//! The client against servers that do, step by step, whatever a server can do to one.
+
+mod connection;
+mod server;
