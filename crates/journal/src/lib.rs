@@ -25,6 +25,7 @@ compile_error!("journal bytes are little-endian and are read in place");
 
 mod block;
 mod buffer;
+mod cache;
 pub mod disk;
 mod durable;
 mod error;

@@ -18,8 +18,10 @@ compile_error!("frames are little-endian and are read in place");
 
 pub mod body;
 pub mod frame;
+pub mod server;
 pub mod service;
 
 pub use body::Body;
 pub use frame::{Asking, Head, Kind, Reply, Welcome};
+pub use server::{Codes, Limits, Server};
 pub use service::{Answer, Asked, Service};
