@@ -224,7 +224,19 @@ enum Bench {
         /// How often; medians are given, each beside the ceiling of the same runs.
         #[arg(long, default_value_t = 5)]
         runs: usize,
-        /// Client and core in one process; the only way so far.
+        /// Connections.
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+        /// Requests on their way on each connection at a time.
+        #[arg(long, default_value_t = 4)]
+        in_flight: usize,
+        /// One account on one side of every transfer.
+        #[arg(long)]
+        hot: bool,
+        /// Saturate the bulk lane meanwhile.
+        #[arg(long)]
+        bulk: bool,
+        /// Client and core in one process, with no socket between.
         #[arg(long)]
         in_process: bool,
         /// Where the folder is made.
@@ -334,11 +346,25 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             transfers,
             batch,
             runs,
-            in_process: _,
+            connections,
+            in_flight,
+            hot,
+            bulk,
+            in_process,
             dir,
             json,
         })) => {
-            let options = command::bench::Options { accounts, transfers, batch, runs };
+            let options = command::bench::Options {
+                accounts,
+                transfers,
+                batch,
+                runs,
+                connections,
+                in_flight,
+                hot,
+                bulk,
+                in_process,
+            };
             let report = command::bench::run(options, &dir, &Bar::new(!json))?;
             show::report(&report, json, show::fields)?;
             Ok(ExitCode::SUCCESS)

@@ -17,10 +17,19 @@ use pabal_journal::{JournalConfig, Reader};
 use pabal_wire::{Codes, Limits, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use zerocopy::IntoBytes;
+
+/// Says something on standard output. A bank does not end because nobody listens there any more.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, $($text)*).and_then(|()| out.flush());
+    }};
+}
 
 const WON: u16 = 410;
 const CASH: u64 = 9_000_000_000_000_002;
@@ -77,22 +86,22 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
     told(&recovery);
     if recovery.journal.last.is_none() && options.demonstration {
         demonstration(&engine)?;
-        println!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
+        say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
     let server = serve(data, &engine)?;
     if options.demonstration {
         guide(data, recovery.journal.records);
     }
-    println!("ready {}", data.join(SOCKET).display());
+    say!("ready {}", data.join(SOCKET).display());
     let told = signals.forever().next().is_some();
     // When the core has ended by itself nobody will answer any more.
     let drained = server.drain(if told { DRAIN } else { Duration::ZERO });
     stop(engine)?;
     ensure!(told, "the core ended by itself");
     if !drained {
-        println!("Some clients had not taken their answers; what they asked for is in the journal.");
+        say!("Some clients had not taken their answers; what they asked for is in the journal.");
     }
-    println!("Closed in order; everything is in the journal.");
+    say!("Closed in order; everything is in the journal.");
     Ok(())
 }
 
@@ -126,31 +135,32 @@ fn stop(mut engine: Arc<Engine<BankMachine>>) -> anyhow::Result<()> {
 /// Says what the start found.
 fn told(recovery: &Recovery) {
     if let Some(cut) = recovery.journal.cut {
-        println!(
+        say!(
             "cut a torn record that was never acknowledged: sequence {}, {} blocks",
-            cut.sequence, cut.blocks
+            cut.sequence,
+            cut.blocks
         );
     }
     if recovery.quarantined {
-        println!("ALARM: a command stopped the core twice and was set aside; look for code quarantined");
+        say!("ALARM: a command stopped the core twice and was set aside; look for code quarantined");
     }
     if let Some(sequence) = recovery.snapshot {
-        println!("began from the snapshot after record {sequence}, replayed {} commands", recovery.commands);
+        say!("began from the snapshot after record {sequence}, replayed {} commands", recovery.commands);
     }
 }
 
 /// Says what can be done next.
 fn guide(data: &Path, records: u64) {
     let data = data.display();
-    println!("The bank is open on {data} ({records} records replayed). Ctrl-C closes it.");
-    println!("In another terminal, from this folder:");
+    say!("The bank is open on {data} ({records} records replayed). Ctrl-C closes it.");
+    say!("In another terminal, from this folder:");
     for line in [
         format!("cargo run --release -- statement {} --data {data}", DEMO[0]),
         format!("cargo run --release -- balance {} --data {data}", DEMO[1]),
         format!("cargo run --release -- verify --data {data}"),
         "cargo run --release -- bench ledger".to_string(),
     ] {
-        println!("  {line}");
+        say!("  {line}");
     }
 }
 
