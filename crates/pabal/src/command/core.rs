@@ -30,6 +30,7 @@ macro_rules! say {
         let _ = writeln!(out, $($text)*).and_then(|()| out.flush());
     }};
 }
+pub(crate) use say;
 
 const WON: u16 = 410;
 const CASH: u64 = 9_000_000_000_000_002;
@@ -41,7 +42,7 @@ pub const SOCKET: &str = "core.sock";
 /// How long an orderly stop waits for what is on its way to be answered and taken.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Blocks of histories that are kept in memory: 64 MiB.
-const HISTORY_BLOCKS: usize = 16 << 10;
+pub const HISTORY_BLOCKS: usize = 16 << 10;
 
 /// How to run it.
 pub struct Options<'a> {
@@ -111,14 +112,18 @@ fn serve(data: &Path, engine: &Arc<Engine<BankMachine>>) -> anyhow::Result<Serve
     let (journal_id, walkers) =
         (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
     let service = CoreService::new(engine.clone(), Credentials::open(data)?, walkers, journal_id);
-    let codes = Codes {
+    let socket = data.join(SOCKET);
+    Server::start(&socket, Limits::default(), codes(), Arc::new(service))
+        .with_context(|| format!("cannot listen on {}", socket.display()))
+}
+
+/// What a server refuses by itself, in the bank's words.
+pub fn codes() -> Codes {
+    Codes {
         malformed: Code::Malformed as u16,
         overloaded: Code::Overloaded as u16,
         version_unknown: Code::VersionUnknown as u16,
-    };
-    let socket = data.join(SOCKET);
-    Server::start(&socket, Limits::default(), codes, Arc::new(service))
-        .with_context(|| format!("cannot listen on {}", socket.display()))
+    }
 }
 
 /// Stops the engine, once nobody uses it any more: a follower's thread may be at it for a moment.
