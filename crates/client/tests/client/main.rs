@@ -1,4 +1,5 @@
 //! The client against servers that do, step by step, whatever a server can do to one.
 
 mod connection;
+mod keep;
 mod server;
