@@ -325,18 +325,22 @@ impl Worker {
         }
     }
 
-    /// Sends again what is due, as far as the budget goes.
+    /// Sends again what is due, as far as the budget goes. What was refused does not wait for more of it.
     fn send_again(&mut self) {
         let now = Instant::now();
-        while let Some(&(due, number)) = self.again.first()
-            && due <= now
-            && !self.budget.is_spent()
-        {
-            if !self.send_one(number) {
+        let due: Vec<(Instant, u64)> = self.again.range(..=(now, u64::MAX)).copied().collect();
+        for entry in due {
+            let number = entry.1;
+            if self.budget.is_spent() {
+                if self.jobs.get(&number).is_some_and(|job| !job.unheard) {
+                    self.end(number, Why::Unreachable);
+                }
+            } else if self.send_one(number) {
+                self.again.remove(&entry);
+                self.budget.spend();
+            } else {
                 return;
             }
-            self.again.remove(&(due, number));
-            self.budget.spend();
         }
     }
 
