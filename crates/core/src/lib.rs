@@ -12,6 +12,17 @@
 //! *What it must never do.* Keep anything of its own beside the bank: it would be missing after a replay.
 #![deny(missing_docs)]
 
+pub mod channel;
+pub mod credentials;
 pub mod machine;
+pub mod question;
+pub mod read;
+pub mod service;
+pub mod walk;
 
+pub use channel::Channel;
+pub use credentials::{Credential, Credentials};
 pub use machine::{AccountView, Answer, BankMachine, Query};
+pub use question::Question;
+pub use service::CoreService;
+pub use walk::Walkers;

@@ -189,6 +189,14 @@ impl Machine for BankMachine {
         Code::from_u16(code).is_some_and(Code::uses_id)
     }
 
+    fn save(&self, save: &mut dyn FnMut(&[u8])) {
+        self.0.save(save);
+    }
+
+    fn load(&self, load: &mut dyn FnMut(&mut [u8]) -> bool) -> Option<BankMachine> {
+        Bank::load(self.0.rules_known(), load).map(BankMachine)
+    }
+
     fn digest(&mut self) -> [u8; 16] {
         self.0.digest().0.to_le_bytes()
     }

@@ -29,17 +29,13 @@ pub(crate) struct Door<M: Machine> {
 impl<M: Machine> Door<M> {
     pub fn submit(&self, request: Request) -> Ticket<Response<M::Reply>> {
         let (to, answer) = sync_channel(1);
-        self.submit_all(0, std::iter::once((request, hear(to))));
+        self.let_in(0, request, hear(to));
         Ticket(answer)
     }
 
-    /// Lets requests of one sender in together. Senders take turns, each with its own in order.
-    pub fn submit_all(
-        &self,
-        sender: u64,
-        requests: impl IntoIterator<Item = (Request, Hear<Response<M::Reply>>)>,
-    ) {
-        for (request, to) in requests {
+    /// Lets requests in, each of a sender: these take turns, each with its own in order.
+    pub fn submit_all(&self, requests: impl IntoIterator<Item = (u64, Request, Hear<Response<M::Reply>>)>) {
+        for (sender, request, to) in requests {
             self.let_in(sender, request, to);
         }
     }

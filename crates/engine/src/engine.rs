@@ -65,6 +65,8 @@ pub enum Error {
 pub struct Recovery {
     /// What the journal's opening found.
     pub journal: Recovered,
+    /// The record after which a snapshot held the state, if there was one that was good.
+    pub snapshot: Option<u64>,
     /// Commands replayed.
     pub commands: u64,
     /// Whether a command was being executed when the process last died, and was tried alone.
@@ -124,14 +126,10 @@ impl<M: Machine> Engine<M> {
         self.door.query(query)
     }
 
-    /// Lets requests of one sender in, whose answers are heard on the writer's thread. Different senders take turns:
+    /// Lets requests in, each of a sender, whose answers are heard on the writer's thread. Different senders take turns:
     /// one that floods waits behind itself.
-    pub fn submit_all(
-        &self,
-        sender: u64,
-        requests: impl IntoIterator<Item = (Request, Hear<Response<M::Reply>>)>,
-    ) {
-        self.door.submit_all(sender, requests);
+    pub fn submit_all(&self, requests: impl IntoIterator<Item = (u64, Request, Hear<Response<M::Reply>>)>) {
+        self.door.submit_all(requests);
     }
 
     /// Asks for one sender; heard on the writer's thread, with the record as of which it was answered.

@@ -115,6 +115,10 @@ points! {
     EntryBetween = "journal.entry: no entry begins at this unit";
     RecordHeadRotten = "journal.record_after: the first block is rotten";
     RecordBodyRotten = "journal.record_after: a later block is rotten";
+    CheckedLength = "record.checked: not a record's blocks";
+    CheckedBlock = "record.checked: a block's check, or not of this record";
+    CheckedHeader = "record.checked: the header is not that of these blocks";
+    FindOther = "reader.find: another record is there than the one that is known";
     HeadRotten = "journal.end_of: no record begins where one should";
     // ── engine: asking ──
     SubmitMalformed = "engine.submit: malformed or too much";
@@ -147,6 +151,16 @@ points! {
     Abandoned = "engine.queue: what waited was dropped";
     // ── engine: starting ──
     StartGap = "engine.start: the clock and the journal are far apart";
+    FoldOther = "fold.take: not the record that follows";
+    FoldReplay = "fold.take: the record does not say what deciding it again gives";
+    SnapshotLocked = "snapshot.make: another process makes one";
+    SnapshotUnfit = "snapshot.newest: one is passed over";
+    SnapshotShort = "snapshot.load: shorter than its title";
+    SnapshotTitle = "snapshot.load: the title's check fails";
+    SnapshotRead = "snapshot.load: a piece cannot be read";
+    SnapshotRotten = "snapshot.load: a piece is missing, or its check fails";
+    SnapshotForm = "snapshot.load: not a state, or not all of one";
+    SnapshotDigest = "snapshot.load: another state than the journal's";
     RingOpen = "engine.start: the ring cannot be opened";
     RingLength = "engine.ring: a length that no request has";
     RingCheck = "engine.ring: the check does not hold";

@@ -5,6 +5,8 @@
 //! copies accounts nor holds them twice.
 
 use crate::account::Account;
+use crate::saved::{Load, Save, load_count, save_words};
+use zerocopy::IntoBytes;
 
 /// Accounts at most: slots are 32 bits, one value means "none".
 pub const ACCOUNTS_MAX: usize = u32::MAX as usize - 1;
@@ -85,6 +87,64 @@ impl Accounts {
         self.len += 1;
         Self::place(&mut self.index, account.number, slot);
         slot
+    }
+
+    /// Writes all accounts, in the order of their slots.
+    pub(crate) fn save(&self, save: &mut Save<'_>) {
+        save_words(save, &[self.len as u64]);
+        let mut slab = vec![Account::default(); SLAB.min(self.len)];
+        for (i, accounts) in self.slabs.iter().enumerate() {
+            let here = SLAB.min(self.len - i * SLAB);
+            slab[..here].copy_from_slice(&accounts[..here]);
+            // The mark of a batch is no state.
+            slab[..here].iter_mut().for_each(|account| account.touched = 0);
+            save(slab[..here].as_bytes());
+        }
+    }
+
+    /// Reads what [`Accounts::save`] wrote. None when it is not that.
+    pub(crate) fn load(load: &mut Load<'_>) -> Option<Accounts> {
+        let len = load_count(load, ACCOUNTS_MAX)?;
+        let mut accounts = Accounts::default();
+        while accounts.len < len {
+            let here = SLAB.min(len - accounts.len);
+            let mut slab = vec![Account::default(); SLAB].into_boxed_slice();
+            if !load(slab[..here].as_mut_bytes()) {
+                return None;
+            }
+            if !slab[..here].iter().all(Account::is_possible) {
+                return None;
+            }
+            accounts.slabs.push(slab);
+            accounts.len += here;
+        }
+        // Made once, in the length that growing would have come to.
+        let mut length = 64;
+        while len > 0 && length < len * 2 {
+            length *= 2;
+        }
+        accounts.index = vec![0; if len == 0 { 0 } else { length }];
+        for slot in 0..len as u32 {
+            let number = accounts.get(slot).number;
+            if !Self::place_new(&accounts.slabs, &mut accounts.index, number, slot) {
+                return None;
+            }
+        }
+        Some(accounts)
+    }
+
+    /// Places a number that must not be there yet; false when it is.
+    fn place_new(slabs: &[Box<[Account]>], index: &mut [u32], number: u64, slot: u32) -> bool {
+        let mask = index.len() - 1;
+        let mut at = spread(number) as usize & mask;
+        while let Some(other) = index[at].checked_sub(1) {
+            if slabs[other as usize / SLAB][other as usize % SLAB].number == number {
+                return false;
+            }
+            at = (at + 1) & mask;
+        }
+        index[at] = slot + 1;
+        true
     }
 
     fn place(index: &mut [u32], number: u64, slot: u32) {

@@ -31,6 +31,7 @@ pub mod holds;
 pub mod ids;
 mod ledger;
 pub mod rules;
+pub mod saved;
 mod undo;
 pub mod window;
 

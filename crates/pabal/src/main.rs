@@ -11,6 +11,7 @@ mod upgrade;
 
 use clap::{Parser, Subcommand};
 use command::show;
+use pabal_journal::SEGMENT_BLOCKS_DEFAULT;
 use progress::Bar;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -48,6 +49,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The process that executes: everything else reaches it through its socket. `serve` starts it.
+    Core {
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// Two people who vouch for the clock after a long stop, where there is no hardware clock.
+        #[arg(long = "time-confirmed-by", value_name = "NAME")]
+        time_confirmed_by: Vec<String>,
+        /// Blocks of 4 KiB of a segment, when the journal is made.
+        #[arg(long, default_value_t = SEGMENT_BLOCKS_DEFAULT, value_parser = clap::value_parser!(u32).range(32..=262_144))]
+        segment_blocks: u32,
+    },
     /// Read the whole journal, decide everything again, and compare every byte.
     Verify {
         /// The data folder.
@@ -249,7 +262,21 @@ fn text(error: &anyhow::Error) -> String {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => {
-            command::core::run(&cli.data, &cli.time_confirmed_by)?;
+            let options = command::core::Options {
+                confirmed_by: &cli.time_confirmed_by,
+                demonstration: true,
+                segment_blocks: SEGMENT_BLOCKS_DEFAULT,
+            };
+            command::core::run(&cli.data, &options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Core { data, time_confirmed_by, segment_blocks }) => {
+            let options = command::core::Options {
+                confirmed_by: &time_confirmed_by,
+                demonstration: false,
+                segment_blocks,
+            };
+            command::core::run(&data, &options)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Verify { data, json }) => {

@@ -119,6 +119,15 @@ impl Machine for Judged {
         answer
     }
 
+    fn save(&self, save: &mut dyn FnMut(&[u8])) {
+        self.bank.save(save);
+    }
+
+    fn load(&self, load: &mut dyn FnMut(&mut [u8]) -> bool) -> Option<Judged> {
+        let bank = self.bank.load(load)?;
+        Some(Judged { bank, bench: self.bench.clone() })
+    }
+
     fn digest(&mut self) -> [u8; 16] {
         let kept = self.bank.digest();
         let anew = self.bench.judge().digests(&mut self.bank.0);

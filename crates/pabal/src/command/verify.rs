@@ -136,10 +136,9 @@ fn examine(
     read: &mut u64,
 ) -> anyhow::Result<Replayed> {
     let dir = journal_of(data)?;
-    let mut machine = BankMachine::default();
     let mut postings = 0;
     let mut sums: BTreeMap<(u64, u16), i128> = BTreeMap::new();
-    let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
+    let mut replay = Replay::new(BankMachine::default(), Reader::open(&dir)?);
     let scanned = scan(&dir, bar, &mut |record| {
         replay.record(record)?;
         for (position, entry) in record.entries() {
@@ -155,6 +154,7 @@ fn examine(
         *read = record.header.sequence;
         Ok(())
     })?;
+    let machine = replay.into_machine();
     let mut totals: BTreeMap<u16, i128> = BTreeMap::new();
     let mut balanced = true;
     for account in machine.0.ledger().accounts().iter() {
@@ -244,8 +244,7 @@ pub fn replay_until(data: &Path, bar: &Bar, day: u16) -> anyhow::Result<BankMach
     #[error("far enough")]
     struct Enough;
     let dir = journal_of(data)?;
-    let mut machine = BankMachine::default();
-    let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
+    let mut replay = Replay::new(BankMachine::default(), Reader::open(&dir)?);
     let scanned = scan(&dir, bar, &mut |record| {
         if record.header.business_date <= day as i32 {
             return Ok(replay.record(record)?);
@@ -261,9 +260,9 @@ pub fn replay_until(data: &Path, bar: &Bar, day: u16) -> anyhow::Result<BankMach
         Err(Box::new(Enough))
     });
     match scanned {
-        Err(Error::Visitor(error)) if error.is::<Enough>() => Ok(machine),
+        Err(Error::Visitor(error)) if error.is::<Enough>() => Ok(replay.into_machine()),
         Err(error) => Err(error.into()),
-        Ok(_) => Ok(machine),
+        Ok(_) => Ok(replay.into_machine()),
     }
 }
 
