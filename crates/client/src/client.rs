@@ -25,6 +25,7 @@ use crate::keep::Keep;
 use crate::parcel::{Name, Parcel};
 use crate::worker::{self, Job, What};
 use pabal_bank::Reply;
+use pabal_wire::frame::{ASKED_BYTES_MAX, CLASS_MAX};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -236,8 +237,9 @@ impl Client {
         at_least: u64,
         patience: Duration,
     ) -> Result<Pending<Told>, NotTaken> {
-        let in_form =
-            question.len().is_multiple_of(8) && question.len() <= pabal_wire::frame::ASKED_BYTES_MAX;
+        let in_form = question.len().is_multiple_of(8)
+            && question.len() <= ASKED_BYTES_MAX
+            && envelope.class <= CLASS_MAX;
         if !in_form {
             return Err(NotTaken::Malformed);
         }
