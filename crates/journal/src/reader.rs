@@ -66,7 +66,7 @@ impl Reader {
     /// The header of this record. An error when another one is there, or none.
     pub fn find(&self, after: &After) -> Result<RecordHeader, Error> {
         let mut found = None;
-        let begins = after.start_block % self.layout.segment_blocks != 0;
+        let begins = !after.start_block.is_multiple_of(self.layout.segment_blocks);
         if begins {
             self.record_after(after.start_block, after.sequence, |record| {
                 let same = record.start_block == after.start_block && record.hash == after.hash;
