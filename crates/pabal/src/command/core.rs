@@ -14,7 +14,7 @@ use pabal_engine::{
     Commands, Engine, EngineConfig, Lane, Recovery, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
 };
 use pabal_journal::{JournalConfig, Reader};
-use pabal_wire::{Codes, Limits, Server};
+use pabal_wire::{Codes, Config, Limits, Listen, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::path::Path;
@@ -107,9 +107,8 @@ fn serve(data: &Path, engine: &Arc<Engine<BankMachine>>) -> anyhow::Result<Serve
         overloaded: Code::Overloaded as u16,
         version_unknown: Code::VersionUnknown as u16,
     };
-    let socket = data.join(SOCKET);
-    Server::start(&socket, Limits::default(), codes, Arc::new(service))
-        .with_context(|| format!("cannot listen on {}", socket.display()))
+    let config = Config { listen: vec![Listen::Unix(data.join(SOCKET))], limits: Limits::default(), codes };
+    Ok(Server::start(config, Arc::new(service))?)
 }
 
 /// Stops the engine, once nobody uses it any more: a follower's thread may be at it for a moment.
