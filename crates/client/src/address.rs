@@ -1,5 +1,6 @@
 //! Where a core or a reader is reached.
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -17,9 +18,11 @@ impl Address {
     pub(crate) fn reach(&self) -> io::Result<Stream> {
         match self {
             Address::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_nonblocking(true)?;
-                Ok(Stream::Unix(stream))
+                // One that waits would wait for as long as a server does that no longer accepts.
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+                connect(&socket, &SocketAddrUnix::new(path)?)?;
+                Ok(Stream::Unix(UnixStream::from(socket)))
             }
         }
     }

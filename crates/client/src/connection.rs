@@ -273,6 +273,17 @@ impl Connection {
         self.forget_written();
     }
 
+    /// Writes and reads what the system takes and has now: for one who waits for several connections at a time.
+    pub fn pump(&mut self) {
+        self.flush();
+        self.fill();
+    }
+
+    /// What to wait with for something to read: then [`Connection::pump`].
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
     /// Writes and reads; waits so long at most, unless there is an answer to take, or the connection has ended.
     pub fn poll(&mut self, timeout: Duration) -> Result<(), Error> {
         self.poll_or(None, timeout)

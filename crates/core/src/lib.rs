@@ -13,6 +13,7 @@
 #![deny(missing_docs)]
 
 pub mod channel;
+pub mod copy;
 pub mod credentials;
 pub mod machine;
 pub mod question;
@@ -21,6 +22,7 @@ pub mod service;
 pub mod walk;
 
 pub use channel::Channel;
+pub use copy::{Copy, ReaderService};
 pub use credentials::{Credential, Credentials};
 pub use machine::{AccountView, Answer, BankMachine, Query};
 pub use question::Question;

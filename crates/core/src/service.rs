@@ -10,10 +10,10 @@
 
 use crate::channel::Channel;
 use crate::credentials::Credentials;
-use crate::machine::{Answer as State, BankMachine, Query};
-use crate::question::{Asks, Question};
-use crate::walk::Walkers;
-use pabal_bank::ledger::{Code, Id};
+use crate::machine::{Answer as State, BankMachine};
+use crate::question::Question;
+use crate::walk::{Walk, Walkers};
+use pabal_bank::ledger::Code;
 use pabal_engine::request::Response;
 use pabal_engine::{Commands, Engine, Lane, Request, RequestHeader};
 use pabal_wire::frame::{REPLY_BYTES, ROLE_CORE};
@@ -80,14 +80,15 @@ impl CoreService {
         let Some((asks, question)) = Question::read(body.as_bytes()) else {
             return Err((answer, Code::Malformed));
         };
-        let query = match asks {
-            Asks::Job => Query::Job(Id { high: question.job[0], low: question.job[1] }),
-            _ => Query::Account(question.account),
-        };
+        let query = Walk::query(asks, &question);
         let (walkers, durable) = (self.walkers.clone(), self.engine.durable());
         let heard = move |seen: pabal_engine::Seen<State>| {
-            // Later than the record that it is as of, maybe: what is asked for lies before that record's end.
-            walkers.answer(asks, question, seen.answer, (seen.sequence, durable.next_block()), answer);
+            // The block may be that after a later record: what is asked for lies before it all the same.
+            let walk = Walk::of(asks, question, seen.answer, (seen.sequence, durable.next_block()));
+            match walk.reads() {
+                true => walkers.send(Box::new(move |reader| walk.read(reader)), answer),
+                false => answer.send(walk.stands()),
+            }
         };
         self.engine.query_to(connection, query, Box::new(heard));
         Ok(())

@@ -276,6 +276,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         self.next_block = buffer.end_block();
         (self.unconfirmed, self.put_off) = (kind == RecordKind::Batch, false);
         self.outstanding += 1;
+        self.queue.writes();
         self.writer.send(Work::Record(buffer, releases))
     }
 

@@ -93,13 +93,12 @@ impl<M: Machine> Engine<M> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(Engine<M>, Recovery), Error> {
         let mut thread = None;
-        let ready = open(data, machine, config, progress, |writer, door| {
+        let ready = open(data, machine, config, progress, true, |writer, door| {
             let (work, works) = sync_channel(1);
             let (spent_to, spent) = channel();
             let gone = Gone { queue: door.queue.clone() };
             thread = Some(spawn("pabal-writer", move || {
-                let _gone = gone;
-                writer.run::<M>(&works, &spent_to)
+                writer.run::<M>(&works, &spent_to, &|| gone.queue.written())
             }));
             Threaded { work, spent, durable: door.durable.clone() }
         })?;

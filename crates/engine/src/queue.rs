@@ -12,6 +12,10 @@ pub const ONLINE_BYTES_MAX: usize = 64 << 20;
 /// Requests waiting in the bulk lane at most.
 pub const BULK_MAX: usize = 64;
 
+/// Commands that make a record worth writing while another is being written. Fewer wait until it is written: each
+/// record costs the disk the same, so many small ones in a row would make everybody wait longer.
+const GROUP_MIN: usize = 1024;
+
 /// What waits: `weight` is its bytes.
 pub(crate) struct Waiting<T> {
     pub item: T,
@@ -24,7 +28,16 @@ struct Lanes<T> {
     bulk: VecDeque<Waiting<T>>,
     /// Whether the core waits for work: only then is it woken, as each waking is a call of the system.
     waits: bool,
+    /// Records on their way to the disk.
+    writing: usize,
     stopping: bool,
+}
+
+impl<T> Lanes<T> {
+    /// Whether what is in the online lane waits for a record to be written, so that more come together.
+    fn is_held(&self, groups: bool) -> bool {
+        groups && self.writing > 0 && self.online.commands < GROUP_MIN && !self.stopping
+    }
 }
 
 /// The online lane: senders take turns, one request each, so that whoever floods waits behind itself. What one sender
@@ -34,16 +47,18 @@ struct Turns<T> {
     order: VecDeque<u64>,
     of: BTreeMap<u64, VecDeque<Waiting<T>>>,
     len: usize,
+    commands: usize,
     bytes: usize,
 }
 
 impl<T> Turns<T> {
     fn none() -> Turns<T> {
-        Turns { order: VecDeque::new(), of: BTreeMap::new(), len: 0, bytes: 0 }
+        Turns { order: VecDeque::new(), of: BTreeMap::new(), len: 0, commands: 0, bytes: 0 }
     }
 
     fn push(&mut self, sender: u64, waiting: Waiting<T>) {
         self.len += 1;
+        self.commands += waiting.commands;
         self.bytes += waiting.weight;
         let its = self.of.entry(sender).or_default();
         if its.is_empty() {
@@ -68,6 +83,7 @@ impl<T> Turns<T> {
             self.order.push_back(sender);
         }
         self.len -= 1;
+        self.commands -= next.commands;
         self.bytes -= next.weight;
         Some(next)
     }
@@ -77,6 +93,8 @@ impl<T> Turns<T> {
 pub(crate) struct Queue<T> {
     lanes: Mutex<Lanes<T>>,
     arrived: Condvar,
+    /// Whether small requests are held while a record is being written. Not where the owner says what comes next.
+    groups: bool,
 }
 
 /// What the core is to do next.
@@ -92,9 +110,10 @@ pub(crate) enum Next<T> {
 }
 
 impl<T> Queue<T> {
-    pub fn new() -> Queue<T> {
-        let lanes = Lanes { online: Turns::none(), bulk: VecDeque::new(), waits: false, stopping: false };
-        Queue { lanes: Mutex::new(lanes), arrived: Condvar::new() }
+    pub fn new(groups: bool) -> Queue<T> {
+        let lanes =
+            Lanes { online: Turns::none(), bulk: VecDeque::new(), waits: false, writing: 0, stopping: false };
+        Queue { lanes: Mutex::new(lanes), arrived: Condvar::new(), groups }
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
@@ -122,12 +141,32 @@ impl<T> Queue<T> {
         } else {
             lanes.online.push(sender, waiting);
         }
-        let waits = std::mem::take(&mut lanes.waits);
-        drop(lanes);
-        if waits {
+        self.wake(lanes);
+        Ok(())
+    }
+
+    /// Wakes the core if it waits and there is something for it.
+    fn wake(&self, mut lanes: MutexGuard<'_, Lanes<T>>) {
+        let wakes = lanes.waits && !(lanes.is_held(self.groups) && lanes.online.len > 0);
+        if wakes {
+            lanes.waits = false;
+            drop(lanes);
             self.arrived.notify_one();
         }
-        Ok(())
+    }
+
+    /// That a record goes to the disk.
+    pub fn writes(&self) {
+        self.lock().writing += 1;
+    }
+
+    /// That one is written: what was held goes on.
+    pub fn written(&self) {
+        let mut lanes = self.lock();
+        lanes.writing -= 1;
+        if lanes.writing == 0 && lanes.online.len > 0 {
+            self.wake(lanes);
+        }
     }
 
     /// Waits for work: online requests together up to these many commands and bytes, else one bulk request.
@@ -135,6 +174,11 @@ impl<T> Queue<T> {
         let mut lanes = self.lock();
         let mut patience = Patience::of(idle);
         loop {
+            if lanes.online.len > 0 && lanes.is_held(self.groups) {
+                lanes.waits = true;
+                lanes = self.arrived.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
             if let Some(first) = lanes.online.pop(usize::MAX, usize::MAX) {
                 let (mut commands, mut bytes) = (first.commands, first.weight);
                 let mut batch = vec![first.item];

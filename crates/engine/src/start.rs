@@ -27,12 +27,14 @@ pub(crate) struct Ready<M: Machine, L> {
     pub recovery: Recovery,
 }
 
-/// Opens the data folder and replays its journal into the machine. `line` makes the core's way to the writer.
+/// Opens the data folder and replays its journal into the machine. `line` makes the core's way to the writer;
+/// `groups`: whether small requests wait for one another while it writes.
 pub(crate) fn open<M: Machine, L: Line<M>>(
     data: &Path,
     machine: M,
     config: EngineConfig,
     progress: &mut dyn FnMut(u64),
+    groups: bool,
     line: impl FnOnce(Writer, &Door<M>) -> L,
 ) -> Result<Ready<M, L>, Error> {
     let dir = data.join(JOURNAL);
@@ -69,7 +71,7 @@ pub(crate) fn open<M: Machine, L: Line<M>>(
     let blocks_max = RECORD_BLOCKS_MAX.min((layout.segment_blocks - 1) as u32);
     let (supply, next_block) = (journal.supply(), journal.next_block());
     let door = Door {
-        queue: Arc::new(Queue::new()),
+        queue: Arc::new(Queue::new(groups)),
         blocks_max,
         durable: journal.durable(),
         disk: disk.clone(),

@@ -38,18 +38,20 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Does this; gives back the record's buffer. After an error nothing more is to be done: the answers are
+    /// Does this, and says so when a record is durable; gives back the record's buffer. After an error nothing more is to be done: the answers are
     /// dropped, and whoever waits hears "unknown".
-    fn work<M: Machine>(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, Error> {
+    fn work<M: Machine>(&mut self, work: Work<M>, written: &dyn Fn()) -> Result<Option<RecordBuffer>, Error> {
         let mut done = None;
         let releases = match work {
             Work::Record(mut buffer, releases) if planted(Bug::AcknowledgedEarly) => {
                 self.release(releases)?;
                 self.journal.append(&mut buffer)?;
+                written();
                 return Ok(Some(buffer));
             }
             Work::Record(mut buffer, releases) => {
                 self.journal.append(&mut buffer).inspect_err(|_| reached(Point::WriterEnded))?;
+                written();
                 done = Some(buffer);
                 releases
             }
@@ -77,9 +79,10 @@ impl Writer {
         mut self,
         works: &Receiver<Work<M>>,
         spent: &Sender<RecordBuffer>,
+        written: &dyn Fn(),
     ) -> Result<Writer, Error> {
         while let Ok(work) = works.recv() {
-            if let Some(buffer) = self.work(work)? {
+            if let Some(buffer) = self.work(work, written)? {
                 let _ = spent.send(buffer);
             }
         }
@@ -176,7 +179,7 @@ impl<M: Machine> Stepped<M> {
             return Err(WriterGone::found(()));
         }
         let Some(work) = self.waiting.pop_front() else { return Ok(false) };
-        match self.writer.work(work) {
+        match self.writer.work(work, &|| ()) {
             Ok(buffer) => {
                 self.spent.extend(buffer);
                 Ok(true)

@@ -61,6 +61,30 @@ enum Command {
         #[arg(long, default_value_t = SEGMENT_BLOCKS_DEFAULT, value_parser = clap::value_parser!(u32).range(32..=262_144))]
         segment_blocks: u32,
     },
+    /// A folded copy that serves reads and makes snapshots, also when the core is gone. `serve` starts it.
+    Reader {
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+    },
+    /// Run the bank: each service in a process of its own, started anew when it dies.
+    Serve {
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// Two people who vouch for the clock after a long stop, where there is no hardware clock.
+        #[arg(long = "time-confirmed-by", value_name = "NAME")]
+        time_confirmed_by: Vec<String>,
+    },
+    /// Keep the state as it is now in a snapshot, so that the next start is short.
+    Snapshot {
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Read the whole journal, decide everything again, and compare every byte.
     Verify {
         /// The data folder.
@@ -224,7 +248,19 @@ enum Bench {
         /// How often; medians are given, each beside the ceiling of the same runs.
         #[arg(long, default_value_t = 5)]
         runs: usize,
-        /// Client and core in one process; the only way so far.
+        /// Connections.
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+        /// Requests on their way on each connection at a time.
+        #[arg(long, default_value_t = 4)]
+        in_flight: usize,
+        /// One account on one side of every transfer.
+        #[arg(long)]
+        hot: bool,
+        /// Saturate the bulk lane meanwhile.
+        #[arg(long)]
+        bulk: bool,
+        /// Client and core in one process, with no socket between.
         #[arg(long)]
         in_process: bool,
         /// Where the folder is made.
@@ -277,6 +313,19 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 segment_blocks,
             };
             command::core::run(&data, &options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Reader { data }) => {
+            command::reader::run(&data)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Serve { data, time_confirmed_by }) => {
+            command::serve::run(&data, &time_confirmed_by)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Snapshot { data, json }) => {
+            let report = command::reader::snapshot_now(&data, &Bar::new(!json))?;
+            show::report(&report, json, show::fields)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Verify { data, json }) => {
@@ -334,11 +383,25 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             transfers,
             batch,
             runs,
-            in_process: _,
+            connections,
+            in_flight,
+            hot,
+            bulk,
+            in_process,
             dir,
             json,
         })) => {
-            let options = command::bench::Options { accounts, transfers, batch, runs };
+            let options = command::bench::Options {
+                accounts,
+                transfers,
+                batch,
+                runs,
+                connections,
+                in_flight,
+                hot,
+                bulk,
+                in_process,
+            };
             let report = command::bench::run(options, &dir, &Bar::new(!json))?;
             show::report(&report, json, show::fields)?;
             Ok(ExitCode::SUCCESS)

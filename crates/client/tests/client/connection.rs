@@ -251,7 +251,8 @@ fn a_connection_that_is_cut_at_any_byte_gives_the_answers_that_came_whole() {
 
 #[test]
 fn a_welcome_one_cannot_work_with_is_none() {
-    let spoilt: [(&str, fn(&mut Welcome)); 6] = [
+    type Spoil = fn(&mut Welcome);
+    let spoilt: [(&str, Spoil); 6] = [
         ("too new", |w| w.version = 2),
         ("too old", |w| w.version = 0),
         ("no role", |w| w.role = 3),

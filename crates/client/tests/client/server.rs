@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// The journal that servers here stand before, unless they say otherwise.
 pub const JOURNAL_ID: u64 = 7;
@@ -100,4 +100,11 @@ pub fn frame(kind: Kind, head: &ReplyHead, body: &[u8]) -> Vec<u8> {
 /// Replies as they are sent.
 pub fn bytes(replies: &[Reply]) -> Vec<u8> {
     replies.iter().flat_map(|reply| reply.to_wire().as_bytes().to_vec()).collect()
+}
+
+/// The commands in a body: of 96 bytes each.
+pub fn commands(body: &[u8]) -> Vec<pabal_ledger::Command> {
+    body.chunks_exact(96)
+        .map(|bytes| pabal_ledger::Command::read_from_bytes(bytes).expect("96 bytes"))
+        .collect()
 }

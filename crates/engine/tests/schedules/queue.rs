@@ -43,7 +43,7 @@ struct Lanes {
 impl Lanes {
     fn new() -> Arc<Lanes> {
         Arc::new(Lanes {
-            queue: Queue::new(),
+            queue: Queue::new(false),
             gone: (0..SENDERS * EACH).map(|_| AtomicU32::new(0)).collect(),
             let_in: Mutex::default(),
             taken: Mutex::default(),
@@ -179,7 +179,7 @@ fn what_is_abandoned_is_dropped_and_nothing_is_let_in_after() {
 fn no_lane_holds_more_than_its_bound() {
     trying::every(|| {
         // Each has more than half of the bytes that may wait; of the bulk ones there are too many.
-        let queue: Arc<Queue<usize>> = Arc::new(Queue::new());
+        let queue: Arc<Queue<usize>> = Arc::new(Queue::new(false));
         let senders: Vec<_> = (0..2)
             .map(|_| queue.clone())
             .map(|queue| {

@@ -3,7 +3,7 @@
 use super::verify;
 use crate::ids;
 use crate::progress::Bar;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
@@ -14,13 +14,23 @@ use pabal_engine::{
     Commands, Engine, EngineConfig, Lane, Recovery, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
 };
 use pabal_journal::{JournalConfig, Reader};
-use pabal_wire::{Codes, Config, Limits, Listen, Server};
+use pabal_wire::{Codes, Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use zerocopy::IntoBytes;
+
+/// Says something on standard output. A bank does not end because nobody listens there any more.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, $($text)*).and_then(|()| out.flush());
+    }};
+}
+pub(crate) use say;
 
 const WON: u16 = 410;
 const CASH: u64 = 9_000_000_000_000_002;
@@ -32,7 +42,7 @@ pub const SOCKET: &str = "core.sock";
 /// How long an orderly stop waits for what is on its way to be answered and taken.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Blocks of histories that are kept in memory: 64 MiB.
-const HISTORY_BLOCKS: usize = 16 << 10;
+pub const HISTORY_BLOCKS: usize = 16 << 10;
 
 /// How to run it.
 pub struct Options<'a> {
@@ -77,22 +87,22 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
     told(&recovery);
     if recovery.journal.last.is_none() && options.demonstration {
         demonstration(&engine)?;
-        println!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
+        say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
     let server = serve(data, &engine)?;
     if options.demonstration {
         guide(data, recovery.journal.records);
     }
-    println!("ready {}", data.join(SOCKET).display());
+    say!("ready {}", data.join(SOCKET).display());
     let told = signals.forever().next().is_some();
     // When the core has ended by itself nobody will answer any more.
     let drained = server.drain(if told { DRAIN } else { Duration::ZERO });
     stop(engine)?;
     ensure!(told, "the core ended by itself");
     if !drained {
-        println!("Some clients had not taken their answers; what they asked for is in the journal.");
+        say!("Some clients had not taken their answers; what they asked for is in the journal.");
     }
-    println!("Closed in order; everything is in the journal.");
+    say!("Closed in order; everything is in the journal.");
     Ok(())
 }
 
@@ -102,13 +112,16 @@ fn serve(data: &Path, engine: &Arc<Engine<BankMachine>>) -> anyhow::Result<Serve
     let (journal_id, walkers) =
         (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
     let service = CoreService::new(engine.clone(), Credentials::open(data)?, walkers, journal_id);
-    let codes = Codes {
+    Ok(Server::start(Config::unix(data.join(SOCKET), codes()), Arc::new(service))?)
+}
+
+/// What a server refuses by itself, in the bank's words.
+pub fn codes() -> Codes {
+    Codes {
         malformed: Code::Malformed as u16,
         overloaded: Code::Overloaded as u16,
         version_unknown: Code::VersionUnknown as u16,
-    };
-    let config = Config { listen: vec![Listen::Unix(data.join(SOCKET))], limits: Limits::default(), codes };
-    Ok(Server::start(config, Arc::new(service))?)
+    }
 }
 
 /// Stops the engine, once nobody uses it any more: a follower's thread may be at it for a moment.
@@ -125,31 +138,32 @@ fn stop(mut engine: Arc<Engine<BankMachine>>) -> anyhow::Result<()> {
 /// Says what the start found.
 fn told(recovery: &Recovery) {
     if let Some(cut) = recovery.journal.cut {
-        println!(
+        say!(
             "cut a torn record that was never acknowledged: sequence {}, {} blocks",
-            cut.sequence, cut.blocks
+            cut.sequence,
+            cut.blocks
         );
     }
     if recovery.quarantined {
-        println!("ALARM: a command stopped the core twice and was set aside; look for code quarantined");
+        say!("ALARM: a command stopped the core twice and was set aside; look for code quarantined");
     }
     if let Some(sequence) = recovery.snapshot {
-        println!("began from the snapshot after record {sequence}, replayed {} commands", recovery.commands);
+        say!("began from the snapshot after record {sequence}, replayed {} commands", recovery.commands);
     }
 }
 
 /// Says what can be done next.
 fn guide(data: &Path, records: u64) {
     let data = data.display();
-    println!("The bank is open on {data} ({records} records replayed). Ctrl-C closes it.");
-    println!("In another terminal, from this folder:");
+    say!("The bank is open on {data} ({records} records replayed). Ctrl-C closes it.");
+    say!("In another terminal, from this folder:");
     for line in [
         format!("cargo run --release -- statement {} --data {data}", DEMO[0]),
         format!("cargo run --release -- balance {} --data {data}", DEMO[1]),
         format!("cargo run --release -- verify --data {data}"),
         "cargo run --release -- bench ledger".to_string(),
     ] {
-        println!("  {line}");
+        say!("  {line}");
     }
 }
 

@@ -1,10 +1,14 @@
 //! `pabal verify`: the whole journal read, decided again, and compared.
 
+use super::core::SOCKET;
+use super::reader::READER_SOCKET;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use pabal_bank::ledger::{Code, Command, Op, Posting};
 use pabal_core::BankMachine;
+use pabal_core::credentials::CREDENTIALS;
 use pabal_engine::engine::JOURNAL;
+use pabal_engine::snapshot::SNAPSHOTS;
 use pabal_engine::{Replay, ReplayError};
 use pabal_journal::{BLOCK, Error, Position, Reader, Record, Scanned, UNIT};
 use serde_json::{Value, json};
@@ -24,6 +28,9 @@ pub struct Replayed {
     /// Whether the sums over all postings are what the accounts say, in each currency.
     pub balanced: bool,
 }
+
+/// What stands in a data folder.
+const BELONGS: [&str; 6] = [JOURNAL, "ring", SNAPSHOTS, CREDENTIALS, SOCKET, READER_SOCKET];
 
 /// The journal of a data folder; what else may stand there is checked.
 fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
@@ -48,7 +55,7 @@ fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
     for entry in entries {
         let entry = entry.with_context(|| shown.to_string())?;
         let name = entry.file_name();
-        if name != JOURNAL && name != "ring" {
+        if !BELONGS.iter().any(|known| name == *known) {
             let what = "does not belong into a data folder; move it elsewhere";
             return Err(Error::Folder { file: entry.path(), what }.into());
         }
@@ -70,7 +77,7 @@ pub fn holds_a_journal(data: &Path) -> anyhow::Result<bool> {
     for entry in entries {
         let name = entry.with_context(|| shown.to_string())?.file_name();
         // Both may be there without a segment: the start was killed before its first one was whole.
-        if name != JOURNAL && name != "ring" {
+        if !BELONGS.iter().any(|known| name == *known) {
             bail!("{shown}: is neither empty nor a data folder; name another with --data");
         }
     }

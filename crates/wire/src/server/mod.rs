@@ -123,6 +123,13 @@ pub struct Config {
     pub codes: Codes,
 }
 
+impl Config {
+    /// One Unix socket and the usual bounds.
+    pub fn unix(path: impl Into<PathBuf>, codes: Codes) -> Config {
+        Config { listen: vec![Listen::Unix(path.into())], limits: Limits::default(), codes }
+    }
+}
+
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
