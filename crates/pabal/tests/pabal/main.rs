@@ -3,6 +3,7 @@
 mod berka;
 mod cli;
 mod rot;
+mod serve;
 
 use serde_json::Value;
 use std::io::Read;
