@@ -25,8 +25,9 @@ use crate::keep::Keep;
 use crate::parcel::{Name, Parcel};
 use crate::worker::{self, Job, What};
 use pabal_bank::Reply;
+use pabal_wire::frame::{ASKED_BYTES_MAX, CLASS_MAX};
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -169,10 +170,13 @@ impl<T> Pending<T> {
     }
 }
 
+/// A request that was resolved, and how it ended.
+pub(crate) type Resolved = (Arc<Parcel>, End);
+
 /// What the client's thread is given.
 pub(crate) struct Inbox {
     pub jobs: Vec<Job>,
-    pub resolve: Vec<(Duration, std::sync::mpsc::Sender<(Arc<Parcel>, End)>)>,
+    pub resolve: Vec<(Duration, Sender<Resolved>)>,
     /// What has not ended.
     pub waiting: usize,
     pub waiting_bytes: usize,
@@ -236,8 +240,9 @@ impl Client {
         at_least: u64,
         patience: Duration,
     ) -> Result<Pending<Told>, NotTaken> {
-        let in_form =
-            question.len().is_multiple_of(8) && question.len() <= pabal_wire::frame::ASKED_BYTES_MAX;
+        let in_form = question.len().is_multiple_of(8)
+            && question.len() <= ASKED_BYTES_MAX
+            && envelope.class <= CLASS_MAX;
         if !in_form {
             return Err(NotTaken::Malformed);
         }

@@ -16,8 +16,10 @@ use crate::slots::{Slot, Slots};
 use pabal_bank::{Reply, WireReply};
 use pabal_ledger::Id;
 use pabal_wire::frame::{
-    ANSWERED_BYTES_MAX, ASKED_BYTES_MAX, REPLY_BYTES, ROLE_CORE, ROLE_READER, VERSION, VERSION_OLDEST,
+    ANSWERED_BYTES_MAX, ASKED_BYTES_MAX, CLASS_MAX, REPLY_BYTES, ROLE_CORE, ROLE_READER, VERSION,
+    VERSION_OLDEST,
 };
+use pabal_wire::parse::Header;
 use pabal_wire::{Asking, Head, Kind, Reply as ReplyHead, Welcome};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::{self, IoSlice};
@@ -69,7 +71,7 @@ pub enum Unsent {
     /// Longer than a body may be, or longer than the server ever allows on its way.
     #[error("longer than a body may be")]
     TooLong,
-    /// Not of whole words of eight bytes, or without commands.
+    /// Not of whole words of eight bytes, without commands, or of no class that there is.
     #[error("not commands")]
     Malformed,
     /// The connection has ended.
@@ -312,10 +314,9 @@ impl Connection {
         let Ok((head, rest)) = ReplyHead::read_from_prefix(bytes) else {
             return self.end();
         };
-        let length = head.length as usize;
-        if length > ANSWERED_BYTES_MAX {
-            return Err(self.broken("a body longer than any"));
-        }
+        let Ok(length) = head.body_bytes() else {
+            return Err(self.broken("a frame that breaks the rules of frames"));
+        };
         if rest.len() < length {
             return self.end();
         }
@@ -344,7 +345,7 @@ impl Connection {
         if self.ended.is_some() || self.deaf {
             return Err(Unsent::Ended);
         }
-        if !body.len().is_multiple_of(8) {
+        if !body.len().is_multiple_of(8) || head.class > CLASS_MAX {
             return Err(Unsent::Malformed);
         }
         let bytes_max = self.welcome.in_flight_bytes_max;
@@ -486,9 +487,8 @@ impl Connection {
     /// Whether there is a whole frame to take, or what is no frame.
     fn whole_frame(&self) -> bool {
         let bytes = &self.read[self.taken..self.filled];
-        ReplyHead::read_from_prefix(bytes).is_ok_and(|(head, rest)| {
-            head.length as usize > ANSWERED_BYTES_MAX || rest.len() >= head.length as usize
-        })
+        ReplyHead::read_from_prefix(bytes)
+            .is_ok_and(|(head, rest)| head.body_bytes().map_or(true, |length| rest.len() >= length))
     }
 
     fn forget_written(&mut self) {
@@ -518,14 +518,12 @@ impl Connection {
     }
 }
 
-/// Whether this may be the answer to that.
+/// Whether this may be the answer to that. The rules that need no knowledge of what was asked have been seen to.
 fn fits(slot: &Slot, head: &ReplyHead, kind: Kind) -> Result<(), &'static str> {
     let length = head.length as usize;
     let (asking, right_length) = match kind {
-        Kind::Welcome => (Asking::Hello, length == size_of::<Welcome>()),
-        Kind::Replies => {
-            (Asking::Submit, head.count == slot.count && length == slot.count as usize * REPLY_BYTES)
-        }
+        Kind::Welcome => (Asking::Hello, true),
+        Kind::Replies => (Asking::Submit, head.count == slot.count),
         Kind::Answer => (Asking::Query, true),
         Kind::Record => (Asking::Follow, length > 0),
         Kind::Refused | Kind::Unknown => (slot.asking, length == 0),
@@ -536,7 +534,7 @@ fn fits(slot: &Slot, head: &ReplyHead, kind: Kind) -> Result<(), &'static str> {
     if !right_length {
         return Err("an answer of another length than was asked");
     }
-    if head.reserved != 0 { Err("a reserved field that is not zero") } else { Ok(()) }
+    Ok(())
 }
 
 /// Whether one can work with this welcome.

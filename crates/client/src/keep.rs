@@ -126,7 +126,7 @@ pub struct Keep {
     next: u64,
     journal_id: Option<u64>,
     /// What of it is in the file.
-    journal_id_written: Option<u64>,
+    bank_written: Option<u64>,
     failed: bool,
     /// Held as long as this is.
     _lock: File,
@@ -163,8 +163,8 @@ impl Keep {
     }
 
     /// The journal of the bank that they were sent to, once it is known.
-    pub fn journal_id(&self) -> Option<u64> {
-        self.journal_id_written
+    pub fn bank_known(&self) -> Option<u64> {
+        self.bank_written
     }
 
     /// Notes a request that is about to be sent; its number. It must not leave before [`Keep::write`] has said so.
@@ -221,7 +221,7 @@ impl Keep {
             self.failed = true;
             return Err(KeepError::Io(error));
         }
-        self.journal_id_written = self.journal_id;
+        self.bank_written = self.journal_id;
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl Keep {
             unsettled_bytes: 0,
             next: 1,
             journal_id: None,
-            journal_id_written: None,
+            bank_written: None,
             failed: false,
             _lock: lock,
         }
@@ -295,7 +295,7 @@ impl Keep {
         match replace(&self.path, &bytes) {
             Ok(file) => {
                 (self.file, self.length) = (file, bytes.len() as u64);
-                self.journal_id_written = self.journal_id;
+                self.bank_written = self.journal_id;
                 Ok(())
             }
             Err(error) => {
@@ -323,7 +323,7 @@ impl Keep {
                 }
                 _ => {
                     self.journal_id = Some(head.number);
-                    self.journal_id_written = self.journal_id;
+                    self.bank_written = self.journal_id;
                 }
             }
             at += ENTRY_HEAD_BYTES + body.len();

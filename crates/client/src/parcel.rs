@@ -2,7 +2,7 @@
 
 use crate::connection::{Envelope, Lane};
 use pabal_ledger::{Command, Id};
-use pabal_wire::frame::ASKED_BYTES_MAX;
+use pabal_wire::frame::{ASKED_BYTES_MAX, CLASS_MAX};
 use zerocopy::FromBytes;
 
 /// What a command is known by, whatever try of it: the same for every try, made before the first.
@@ -23,9 +23,10 @@ pub struct Parcel {
 }
 
 impl Parcel {
-    /// A request of these commands. None when they are none, or more than one request takes.
+    /// A request of these commands. None when they are none, or more than one request takes, or of no class: a server
+    /// would end the connection, on which others wait too.
     pub fn of(envelope: Envelope, commands: Vec<u8>) -> Option<Parcel> {
-        if commands.is_empty() || commands.len() > ASKED_BYTES_MAX {
+        if commands.is_empty() || commands.len() > ASKED_BYTES_MAX || envelope.class > CLASS_MAX {
             return None;
         }
         let mut count = 0;

@@ -14,7 +14,7 @@
 //! | `bundle_mixed` | stands | stands | had the bundle been decided, all of its parts' ids would be known |
 //! | `deadline_passed` | stands | stands | looked up: not done before; and the bank's time never goes back, so that a try with the same deadline that comes later is refused too |
 //! | `disk_full`, `state_full`, `not_founded`, `id_ahead` | stands | **unknown** | looked up: not done before; but one that still waits is decided when there is room, or when its time has come |
-//! | `overloaded`, `malformed`, a refusal of the whole frame | stands | **unknown** | not looked up |
+//! | `overloaded`, `malformed`, `channel_not_permitted` and their like, any refusal of the whole frame | stands | **unknown** | not looked up |
 //! | `id_too_old` | **unknown** | **unknown** | the window cannot say, and another process may have sent it |
 //! | `job_out_of_order` (bulk) | stands | **unknown** | items before the one that is wanted were decided, and how is not said; those after may yet be |
 //! | `job_not_open` (bulk) | stands | **unknown** | the job may have been ended by the try that went unheard, its items done |
@@ -72,6 +72,10 @@ mod tests {
                     [true, true, false, false]
                 }
                 Code::Overloaded | Code::Malformed | Code::JobOutOfOrder => [true, true, false, false],
+                Code::ChannelNotPermitted
+                | Code::CredentialUnknown
+                | Code::VersionUnknown
+                | Code::NotFresh => [true, true, false, false],
                 Code::JobNotOpen => [true, true, true, false],
                 outcome => {
                     assert!(outcome.uses_id(), "{outcome} has no row");

@@ -130,6 +130,8 @@ pub(crate) struct Worker {
     fresh: VecDeque<u64>,
     /// To be tried again, in the order in which they are due.
     again: BTreeSet<(Instant, u64)>,
+    /// What was due then has been seen to.
+    seen_to: Instant,
     patience: BTreeSet<(Instant, u64)>,
     by_tag: HashMap<u64, u64>,
     /// Numbers in the keep that a job has.
@@ -149,7 +151,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub fn new(config: ClientConfig, keep: Option<Keep>, shared: Arc<Shared>) -> std::io::Result<Worker> {
         let now = Instant::now();
-        let known = keep.as_ref().and_then(Keep::journal_id);
+        let known = keep.as_ref().and_then(Keep::bank_known);
         Ok(Worker {
             journal_id: config.journal_id.or(known),
             config,
@@ -159,6 +161,7 @@ impl Worker {
             next: 0,
             fresh: VecDeque::new(),
             again: BTreeSet::new(),
+            seen_to: now,
             patience: BTreeSet::new(),
             by_tag: HashMap::new(),
             asked: HashSet::new(),
@@ -287,7 +290,7 @@ impl Worker {
             return self.end_all(Why::OtherBank);
         }
         if let Some(keep) = &mut self.keep
-            && keep.journal_id() != Some(journal_id)
+            && keep.bank_known() != Some(journal_id)
         {
             keep.bank(journal_id);
             if keep.write().is_err() {
@@ -328,6 +331,7 @@ impl Worker {
     /// Sends again what is due, as far as the budget goes. What was refused does not wait for more of it.
     fn send_again(&mut self) {
         let now = Instant::now();
+        self.seen_to = now;
         let due: Vec<(Instant, u64)> = self.again.range(..=(now, u64::MAX)).copied().collect();
         for entry in due {
             let number = entry.1;
@@ -423,10 +427,9 @@ impl Worker {
         }
         match &self.connection {
             Some(_) => {
-                // What is due and was not sent waits for room or for the budget: for answers, or new requests.
-                if let Some((due, _)) = self.again.first()
-                    && *due > now
-                {
+                // What was due and was not sent waits for room or for the budget: for answers, or new requests. What
+                // has become due since is seen to in the next round, which is now.
+                if let Some((due, _)) = self.again.range((self.seen_to, u64::MAX)..).next() {
                     until = until.min(*due);
                 }
                 if !self.by_tag.is_empty() {

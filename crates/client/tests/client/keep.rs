@@ -39,11 +39,11 @@ fn place() -> (tempfile::TempDir, PathBuf) {
 fn what_was_not_settled_comes_back_as_it_was() {
     let (_dir, path) = place();
     let mut keep = open(&path).expect("begun");
-    assert_eq!(keep.journal_id(), None);
+    assert_eq!(keep.bank_known(), None);
     keep.bank(77);
     let numbers: Vec<u64> = (0..6).map(|n| keep.sent(parcel(n)).expect("room")).collect();
     keep.write().expect("written");
-    assert_eq!(keep.journal_id(), Some(77));
+    assert_eq!(keep.bank_known(), Some(77));
     for n in [1, 4] {
         keep.settled(numbers[n]);
     }
@@ -52,7 +52,7 @@ fn what_was_not_settled_comes_back_as_it_was() {
     let expected: Vec<_> = [0, 2, 3, 5].map(|n| (numbers[n], parcel(n as u64))).into();
     assert_eq!(left(&path), expected);
     let mut keep = open(&path).expect("opened");
-    assert_eq!(keep.journal_id(), Some(77));
+    assert_eq!(keep.bank_known(), Some(77));
     assert!(keep.sent(parcel(9)).expect("room") > numbers[5], "no number is used twice");
 }
 
@@ -155,7 +155,7 @@ fn it_is_bounded_and_is_written_anew_when_most_is_settled() {
     keep.write().expect("written");
     drop(keep);
     let keep = open(&path).expect("opened");
-    assert_eq!((keep.journal_id(), keep.unsettled().len()), (Some(5), 1 + numbers.len()));
+    assert_eq!((keep.bank_known(), keep.unsettled().len()), (Some(5), 1 + numbers.len()));
     assert_eq!(keep.unsettled().get(&stays), Some(&parcel(1)));
 }
 
