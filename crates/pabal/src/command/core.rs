@@ -3,7 +3,7 @@
 use super::verify;
 use crate::ids;
 use crate::progress::Bar;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
@@ -14,7 +14,7 @@ use pabal_engine::{
     Commands, Engine, EngineConfig, Lane, Recovery, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
 };
 use pabal_journal::{JournalConfig, Reader};
-use pabal_wire::{Codes, Limits, Server};
+use pabal_wire::{Codes, Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write as _;
@@ -112,9 +112,7 @@ fn serve(data: &Path, engine: &Arc<Engine<BankMachine>>) -> anyhow::Result<Serve
     let (journal_id, walkers) =
         (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
     let service = CoreService::new(engine.clone(), Credentials::open(data)?, walkers, journal_id);
-    let socket = data.join(SOCKET);
-    Server::start(&socket, Limits::default(), codes(), Arc::new(service))
-        .with_context(|| format!("cannot listen on {}", socket.display()))
+    Ok(Server::start(Config::unix(data.join(SOCKET), codes()), Arc::new(service))?)
 }
 
 /// What a server refuses by itself, in the bank's words.
