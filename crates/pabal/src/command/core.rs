@@ -81,7 +81,7 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         )?;
     drop(bar);
     let engine = Arc::new(engine);
-    // A signal, or the end of the core, which closes the waiting for one.
+    // A signal, or the end of the core or of its server, which closes the waiting for one.
     let waiting = signals.handle();
     engine.when_ended(move || waiting.close());
     told(&recovery);
@@ -90,6 +90,8 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
     let server = serve(data, &engine)?;
+    let waiting = signals.handle();
+    server.when_ended(move || waiting.close());
     if options.demonstration {
         guide(data, recovery.journal.records);
     }
