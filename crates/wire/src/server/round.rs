@@ -286,7 +286,9 @@ impl Round {
                     continue;
                 }
             }
-            if connection.unread && connection.may_ask(&self.limits) {
+            if !connection.may_ask(&self.limits) {
+                connection.unread = true;
+            } else if connection.unread {
                 take_turn(&mut self.turns, place, connection);
             }
             self.look_at = earlier(self.look_at, connection.deadline(&self.limits));
