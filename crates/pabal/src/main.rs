@@ -60,6 +60,18 @@ enum Command {
         /// Blocks of 4 KiB of a segment, when the journal is made.
         #[arg(long, default_value_t = SEGMENT_BLOCKS_DEFAULT, value_parser = clap::value_parser!(u32).range(32..=262_144))]
         segment_blocks: u32,
+        /// Listen on TCP too, for the bank's processes on other machines, as `127.0.0.1:7370`.
+        #[arg(long, value_name = "ADDRESS", requires_all = ["tls_authority", "tls_certificate", "tls_key"])]
+        listen_tls: Option<std::net::SocketAddr>,
+        /// Certificates (PEM) of the authority that signed those of all processes of the bank.
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_authority: Option<PathBuf>,
+        /// The certificate (PEM) of this process, and those between it and the authority.
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_certificate: Option<PathBuf>,
+        /// Its key (PEM).
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_key: Option<PathBuf>,
     },
     /// A folded copy that serves reads and makes snapshots, also when the core is gone. `serve` starts it.
     Reader {
@@ -302,15 +314,30 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 confirmed_by: &cli.time_confirmed_by,
                 demonstration: true,
                 segment_blocks: SEGMENT_BLOCKS_DEFAULT,
+                tls: None,
             };
             command::core::run(&cli.data, &options)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Core { data, time_confirmed_by, segment_blocks }) => {
+        Some(Command::Core {
+            data,
+            time_confirmed_by,
+            segment_blocks,
+            listen_tls,
+            tls_authority,
+            tls_certificate,
+            tls_key,
+        }) => {
+            let files = tls_authority.zip(tls_certificate).zip(tls_key);
+            let tls = listen_tls.zip(files).map(|(address, ((authority, certificate), key))| {
+                let identity = pabal_wire::tls::Identity { authority, certificate, key };
+                pabal_wire::server::Listen::Tls { address, identity }
+            });
             let options = command::core::Options {
                 confirmed_by: &time_confirmed_by,
                 demonstration: false,
                 segment_blocks,
+                tls,
             };
             command::core::run(&data, &options)?;
             Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ use pabal_engine::{
     Commands, Engine, EngineConfig, Lane, Recovery, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
 };
 use pabal_journal::{JournalConfig, Reader};
+use pabal_wire::server::Listen;
 use pabal_wire::{Codes, Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -52,6 +53,8 @@ pub struct Options<'a> {
     pub demonstration: bool,
     /// Blocks of a segment, when the journal is made.
     pub segment_blocks: u32,
+    /// Where it listens for other machines, if it does.
+    pub tls: Option<Listen>,
 }
 
 /// Runs until SIGINT or SIGTERM, then stops in order.
@@ -89,7 +92,7 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         demonstration(&engine)?;
         say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
-    let server = serve(data, &engine)?;
+    let server = serve(data, options, &engine)?;
     if options.demonstration {
         guide(data, recovery.journal.records);
     }
@@ -107,12 +110,16 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
 }
 
 /// Opens the socket.
-fn serve(data: &Path, engine: &Arc<Engine<BankMachine>>) -> anyhow::Result<Server> {
+fn serve(data: &Path, options: &Options<'_>, engine: &Arc<Engine<BankMachine>>) -> anyhow::Result<Server> {
     let reader = || Reader::open(&data.join(JOURNAL));
     let (journal_id, walkers) =
         (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
     let service = CoreService::new(engine.clone(), Credentials::open(data)?, walkers, journal_id);
-    Ok(Server::start(Config::unix(data.join(SOCKET), codes()), Arc::new(service))?)
+    let mut config = Config::unix(data.join(SOCKET), codes());
+    config.listen.extend(options.tls.clone());
+    let server = Server::start(config, Arc::new(service))?;
+    server.addresses().iter().for_each(|address| say!("listening on tls {address}"));
+    Ok(server)
 }
 
 /// What a server refuses by itself, in the bank's words.
