@@ -12,7 +12,9 @@ mod upgrade;
 use clap::{Parser, Subcommand};
 use command::show;
 use pabal_journal::SEGMENT_BLOCKS_DEFAULT;
+use pabal_wire::tls::Identity;
 use progress::Bar;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,18 +62,11 @@ enum Command {
         /// Blocks of 4 KiB of a segment, when the journal is made.
         #[arg(long, default_value_t = SEGMENT_BLOCKS_DEFAULT, value_parser = clap::value_parser!(u32).range(32..=262_144))]
         segment_blocks: u32,
-        /// Listen on TCP too, for the bank's processes on other machines, as `127.0.0.1:7370`.
-        #[arg(long, value_name = "ADDRESS", requires_all = ["tls_authority", "tls_certificate", "tls_key"])]
-        listen_tls: Option<std::net::SocketAddr>,
-        /// Certificates (PEM) of the authority that signed those of all processes of the bank.
-        #[arg(long, value_name = "FILE", requires = "listen_tls")]
-        tls_authority: Option<PathBuf>,
-        /// The certificate (PEM) of this process, and those between it and the authority.
-        #[arg(long, value_name = "FILE", requires = "listen_tls")]
-        tls_certificate: Option<PathBuf>,
-        /// Its key (PEM).
-        #[arg(long, value_name = "FILE", requires = "listen_tls")]
-        tls_key: Option<PathBuf>,
+        /// Where its socket is to be: in the data folder when left out.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        #[command(flatten)]
+        tls: Tls,
     },
     /// A folded copy that serves reads and makes snapshots, also when the core is gone. `serve` starts it.
     Reader {
@@ -149,6 +144,30 @@ enum Command {
     /// Parts of drills; `cargo xtask` runs them.
     #[command(subcommand, hide = true)]
     Drill(Drill),
+}
+
+/// Where a core is reached from other machines: all of them, or none.
+#[derive(clap::Args)]
+struct Tls {
+    /// Listen on this address too, for those whom the authority has named.
+    #[arg(long, value_name = "IP:PORT", requires_all = ["tls_ca", "tls_cert", "tls_key"])]
+    listen_tls: Option<SocketAddr>,
+    /// Certificates of the authority, PEM.
+    #[arg(long, value_name = "FILE", requires = "listen_tls")]
+    tls_ca: Option<PathBuf>,
+    /// The core's own certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "listen_tls")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "listen_tls")]
+    tls_key: Option<PathBuf>,
+}
+
+impl Tls {
+    fn given(self) -> Option<(SocketAddr, Identity)> {
+        let (authority, certificate, key) = (self.tls_ca?, self.tls_cert?, self.tls_key?);
+        Some((self.listen_tls?, Identity { authority, certificate, key }))
+    }
 }
 
 /// Threads of a drill at most.
@@ -246,6 +265,21 @@ enum Import {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Statements and balances of the past, out of a journal made for it in a folder that is deleted after.
+    Reads {
+        /// Entries of one account.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
+        entries: u64,
+        /// The other accounts, which share them.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+        accounts: u64,
+        /// Where the folder is made.
+        #[arg(long, default_value_os_t = std::env::temp_dir())]
+        dir: PathBuf,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Transfers a second, durable before each answer, in a folder of its own that is deleted after.
     Ledger {
         /// Customer accounts.
@@ -314,30 +348,19 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 confirmed_by: &cli.time_confirmed_by,
                 demonstration: true,
                 segment_blocks: SEGMENT_BLOCKS_DEFAULT,
+                socket: None,
                 tls: None,
             };
             command::core::run(&cli.data, &options)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Core {
-            data,
-            time_confirmed_by,
-            segment_blocks,
-            listen_tls,
-            tls_authority,
-            tls_certificate,
-            tls_key,
-        }) => {
-            let files = tls_authority.zip(tls_certificate).zip(tls_key);
-            let tls = listen_tls.zip(files).map(|(address, ((authority, certificate), key))| {
-                let identity = pabal_wire::tls::Identity { authority, certificate, key };
-                pabal_wire::server::Listen::Tls { address, identity }
-            });
+        Some(Command::Core { data, time_confirmed_by, segment_blocks, socket, tls }) => {
             let options = command::core::Options {
                 confirmed_by: &time_confirmed_by,
                 demonstration: false,
                 segment_blocks,
-                tls,
+                socket: socket.as_deref(),
+                tls: tls.given(),
             };
             command::core::run(&data, &options)?;
             Ok(ExitCode::SUCCESS)
@@ -404,6 +427,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let report = command::drill::check(&data, &sent, &acked)?;
             show::report(&report, true, show::fields)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
+        }
+        Some(Command::Bench(Bench::Reads { entries, accounts, dir, json })) => {
+            let options = command::bench::reads::Options { entries, accounts };
+            let report = command::bench::reads::run(options, &dir, &Bar::new(!json))?;
+            show::report(&report, json, show::fields)?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Bench(Bench::Ledger {
             accounts,
