@@ -95,14 +95,10 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         demonstration(&engine)?;
         say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
-<<<<<<< HEAD
     let socket = options.socket.map_or_else(|| data.join(SOCKET), Path::to_path_buf);
     let server = serve(data, &engine, &socket, options.tls.clone())?;
-=======
-    let server = serve(data, &engine)?;
     let waiting = signals.handle();
     server.when_ended(move || waiting.close());
->>>>>>> 74c1a2e2c66ed79dc1f917819ca0617d02112ed5
     if options.demonstration {
         guide(data, recovery.journal.records);
     }
