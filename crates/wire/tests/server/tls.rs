@@ -195,7 +195,7 @@ fn plain_frames_on_the_door_for_tls_are_not_answered() {
 
 #[test]
 fn half_a_handshake_ends_by_itself() {
-    let bank = Bank::open(Limits { greeting: Duration::from_millis(500), ..Limits::default() });
+    let bank = Bank::open(Limits { greeting: Duration::from_secs(1), ..Limits::default() });
     let folder = tempfile::tempdir().unwrap();
     let ours = identity(folder.path(), "ours", &bank.authority);
     let mut session = tls::session(NAME, tls::client(&ours).unwrap()).unwrap();
