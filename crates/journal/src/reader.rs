@@ -4,7 +4,7 @@ use crate::block::{BLOCK, BlockHeader, KIND_RECORD, Position, UNIT, is_sound, is
 use crate::cache::Cache;
 use crate::disk::{Disk, DiskFile, SystemDisk};
 use crate::error::Error;
-use crate::record::{FIRST_UNIT, Record, RecordHeader};
+use crate::record::{FIRST_UNIT, Record, RecordHeader, genesis_hash};
 use crate::scan::{After, By, Scanned, Visit, scan};
 use crate::segment::{self, Layout};
 use crate::sync::{Mutex, PoisonError};
@@ -61,6 +61,11 @@ impl Reader {
     /// The id of the journal.
     pub fn journal_id(&self) -> u64 {
         self.journal_id
+    }
+
+    /// The hash that the first record names as that of the one before it.
+    pub fn genesis(&self) -> [u8; 32] {
+        genesis_hash(self.journal_id)
     }
 
     /// The header of this record. An error when another one is there, or none.
