@@ -75,8 +75,9 @@ impl Holds {
 
     /// Writes them all, by id.
     pub(crate) fn save(&self, save: &mut Save<'_>) {
-        save_words(save, &[self.by_id.len() as u64]);
-        self.by_id.iter().for_each(|(id, hold)| save_words(save, &words(*id, hold)));
+        let missing = usize::from(planted(Bug::SnapshotHoldMissing) && !self.by_id.is_empty());
+        save_words(save, &[(self.by_id.len() - missing) as u64]);
+        self.by_id.iter().skip(missing).for_each(|(id, hold)| save_words(save, &words(*id, hold)));
     }
 
     /// Reads what [`Holds::save`] wrote, and adds it to the digest. None when it is not that.
