@@ -628,10 +628,12 @@ impl Bank {
         let mut records = BTreeMap::new();
         for _ in 0..load_count(load, RECORDS_MAX)? {
             let [kind, key, position] = load_words(load)?;
-            digest.add(Object::Above, &[2, kind, key, position]);
-            if records.insert((u16::try_from(kind).ok()?, key), position).is_some() {
+            let place = (u16::try_from(kind).ok()?, key);
+            if records.last_key_value().is_some_and(|(last, _)| *last >= place) {
                 return None;
             }
+            digest.add(Object::Above, &[2, kind, key, position]);
+            records.insert(place, position);
         }
         Some(Bank { ledger, window, jobs, records, digest, moment, rules_known, capacity, key })
     }

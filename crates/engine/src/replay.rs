@@ -89,6 +89,11 @@ impl<M: Machine> Replay<M> {
         &self.machine
     }
 
+    /// Where earlier entries are read.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
     /// Executes one record again.
     pub fn record(&mut self, record: &Record<'_>) -> Result<(), ReplayError> {
         let h = record.header;

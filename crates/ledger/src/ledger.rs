@@ -115,6 +115,11 @@ impl Ledger {
 
     // ── snapshots ────────────────────────────────────────────────────────────────────────────────
 
+    /// Whether an account's history is so long that roots of it are kept aside.
+    pub fn has_far_roots(&self) -> bool {
+        self.accounts.iter().any(|account| account.roots.has_far())
+    }
+
     /// Writes the state.
     pub fn save(&self, save: &mut Save<'_>) {
         self.accounts.save(save);
