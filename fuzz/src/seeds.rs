@@ -13,6 +13,8 @@ use pabal_core::{BankMachine, Question};
 use pabal_engine::request::REQUEST_OP;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, TimeSource};
 use pabal_journal::{BLOCK, JournalConfig, RecordHeader, verify};
+use pabal_wire::frame::{VERSION, VERSION_OLDEST};
+use pabal_wire::{Asking, Head, Kind as FrameKind, Reply as FrameHead};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -81,6 +83,7 @@ impl Story {
             "apply" => self.commands(),
             "block" => self.0.iter().map(|r| trimmed(&r.blocks).to_vec()).collect(),
             "command" => self.entries(),
+            "frames" => self.frames(),
             "journal" => self.journals(),
             "queries" => self.questions(),
             "replay" => vec![self.records(2), self.records(3)],
@@ -108,6 +111,50 @@ impl Story {
             }
         }
         seeds.push(seed);
+        seeds
+    }
+
+    /// For `frames`: a conversation of each side, its frames in form and as bytes, each frame a piece or all of them one.
+    fn frames(&self) -> Vec<Vec<u8>> {
+        let asked = |asking: Asking, item: u64, count: u32, body: &[u8]| {
+            let (length, kind) = (body.len() as u32, asking as u16);
+            let head =
+                Head { length, kind, version: VERSION, class: 1, lane: 1, count, item, ..Head::default() };
+            [head.as_bytes(), body].concat()
+        };
+        let said = |kind: FrameKind, count: u32, body: &[u8]| {
+            let (length, kind) = (body.len() as u32, kind as u16);
+            let head = FrameHead { length, kind, count, sequence: 7, ..FrameHead::default() };
+            [head.as_bytes(), body].concat()
+        };
+        let commands: Vec<u8> =
+            self.0.iter().flat_map(|r| &r.entries).filter_map(|entry| sent(entry)).flatten().collect();
+        let client = [
+            asked(Asking::Hello, u64::from(VERSION), u32::from(VERSION_OLDEST), &[]),
+            asked(Asking::Submit, 0, 9, &commands[..commands.len().min(4096)]),
+            asked(Asking::Query, 7, 0, &[1; 64]),
+            asked(Asking::Follow, 1, 0, &[]),
+        ];
+        let blocks = &self.0[0].blocks;
+        let server = [
+            said(FrameKind::Welcome, 0, &[1; 32]),
+            said(FrameKind::Replies, 2, &[3; 64]),
+            said(FrameKind::Answer, 0, b"an answer of any length"),
+            said(FrameKind::Refused, 0, &[]),
+            said(FrameKind::Unknown, 0, &[]),
+            said(FrameKind::Record, 0, &blocks[..blocks.len().min(4096)]),
+        ];
+        let mut seeds = Vec::new();
+        for (direction, frames) in [(0, &client[..]), (1, &server[..])] {
+            for bits in [direction, direction | 2] {
+                let mut seed = vec![bits];
+                frames.iter().for_each(|frame| put_piece(&mut seed, frame));
+                seeds.push(seed);
+            }
+            let mut seed = vec![direction];
+            put_piece(&mut seed, &frames.concat());
+            seeds.push(seed);
+        }
         seeds
     }
 

@@ -353,7 +353,11 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
                 reached(Point::AloneDiskFull);
                 return Ok(false);
             }
-            if self.machine.admit(&header).is_err() {
+            let late = header.deadline_ms != 0 && header.deadline_ms < self.last_ms;
+            if late {
+                // A later try may have heard so: then no earlier one is done any more.
+                reached(Point::AloneLate);
+            } else if self.machine.admit(&header).is_err() {
                 reached(Point::AloneNotAdmitted);
             } else {
                 let crashes = if itself { suspect.crashes } else { 0 };

@@ -15,7 +15,7 @@
 use crate::machine::Machine;
 use pabal_fault::{Point, reached};
 use pabal_journal::disk::{Disk, DiskFile, Writing};
-use pabal_journal::{After, Error, Reader, RecordHeader};
+use pabal_journal::{After, BLOCK, Error, Reader, RecordHeader};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,13 +25,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const SNAPSHOTS: &str = "snapshots";
 /// Snapshots that are kept.
 pub const KEPT: usize = 2;
-/// Bytes of a piece, its check included.
+/// Bytes of a piece, its check included: whole blocks. Of the last one what is not needed is zero, to the block's end.
 const PIECE: usize = 1 << 20;
 /// Bytes of the check at a piece's end: CRC-32C, and the piece's number.
 const CHECK: usize = 8;
 const MAGIC: u64 = u64::from_le_bytes(*b"PBLSNAP1");
 
-/// What stands at the beginning of the file: 128 bytes.
+/// What stands at the beginning of the file, in a block of its own: 128 bytes.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Title {
@@ -127,7 +127,9 @@ pub fn make<M: Machine>(
         length,
         ..Title::default()
     };
-    file.write(title.checked().as_bytes(), 0)?;
+    let mut first = [0; BLOCK];
+    first[..TITLE].copy_from_slice(title.checked().as_bytes());
+    file.write(&first, 0)?;
     file.sync_all()?;
     disk.rename(&unfinished, &path)?;
     disk.sync_folder(&folder)?;
@@ -163,7 +165,8 @@ impl Pieces<'_> {
         let check = crc32c::crc32c(&self.piece);
         self.piece.extend_from_slice(&check.to_le_bytes());
         self.piece.extend_from_slice(&(self.number as u32).to_le_bytes());
-        self.file.write(&self.piece, TITLE as u64 + self.number * PIECE as u64)?;
+        self.piece.resize(self.piece.len().next_multiple_of(BLOCK), 0);
+        self.file.write(&self.piece, BLOCK as u64 + self.number * PIECE as u64)?;
         self.number += 1;
         self.piece.clear();
         Ok(())
@@ -173,13 +176,13 @@ impl Pieces<'_> {
     fn end(mut self) -> io::Result<u64> {
         self.failed?;
         self.failed = Ok(());
-        let rest = self.piece.len() as u64;
-        let whole = TITLE as u64 + self.number * PIECE as u64;
-        if rest == 0 {
+        let whole = BLOCK as u64 + self.number * PIECE as u64;
+        if self.piece.is_empty() {
             return Ok(whole);
         }
+        let last = (self.piece.len() + CHECK).next_multiple_of(BLOCK) as u64;
         self.write()?;
-        Ok(whole + rest + CHECK as u64)
+        Ok(whole + last)
     }
 }
 
@@ -247,9 +250,8 @@ fn load<M: Machine>(
     reader: &dyn Fn() -> Result<Reader, Error>,
 ) -> Result<Loaded<M>, Unfit> {
     let file = disk.open(path)?;
-    let size = file.length()?;
     let mut title = Title::default();
-    if size < TITLE as u64 {
+    if file.length()? < BLOCK as u64 {
         reached(Point::SnapshotShort);
         return Err(Unfit::Rotten);
     }
@@ -260,16 +262,8 @@ fn load<M: Machine>(
     }
     let after = After { sequence: title.sequence, start_block: title.start_block, hash: title.hash };
     let header = reader()?.find(&after)?;
-    let mut source = Source {
-        file,
-        at: TITLE as u64,
-        size,
-        left: title.length,
-        piece: Vec::new(),
-        number: 0,
-        used: 0,
-        sound: true,
-    };
+    let left = title.length;
+    let mut source = Source { file, left, unread: left, piece: Vec::new(), number: 0, used: 0, sound: true };
     let loaded = machine.load(&mut |into| source.fill(into));
     if !source.sound {
         reached(Point::SnapshotRotten);
@@ -289,10 +283,10 @@ fn load<M: Machine>(
 /// The state read back, piece by piece.
 struct Source {
     file: Arc<dyn DiskFile>,
-    at: u64,
-    size: u64,
     /// Bytes of the state that were not given yet.
     left: u64,
+    /// Of these, those that were not read yet.
+    unread: u64,
     piece: Vec<u8>,
     number: u32,
     used: usize,
@@ -322,12 +316,11 @@ impl Source {
 
     /// Reads the next piece; false when there is none that passes its check.
     fn next(&mut self) -> bool {
-        let length = (self.size - self.at).min(PIECE as u64) as usize;
-        if length <= CHECK {
-            return false;
-        }
+        let payload = self.unread.min((PIECE - CHECK) as u64) as usize;
+        let length = payload + CHECK;
         self.piece.resize(length, 0);
-        if self.file.read(&mut self.piece, self.at).is_err() {
+        let offset = BLOCK as u64 + u64::from(self.number) * PIECE as u64;
+        if payload == 0 || self.file.read(&mut self.piece, offset).is_err() {
             reached(Point::SnapshotRead);
             return false;
         }
@@ -337,8 +330,8 @@ impl Source {
         if check != right {
             return false;
         }
-        self.piece.truncate(length - CHECK);
-        self.at += length as u64;
+        self.piece.truncate(payload);
+        self.unread -= payload as u64;
         self.number += 1;
         self.used = 0;
         true

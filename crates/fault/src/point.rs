@@ -134,6 +134,7 @@ points! {
     DiskFull = "engine.core: refused, as the disk is full";
     ConfirmDiskFull = "engine.core: no closing record, as the disk is full";
     AloneDiskFull = "engine.core: nothing is tried alone, as the disk is full";
+    AloneLate = "engine.core: what was executed at the crash is too late now";
     AloneNotAdmitted = "engine.core: what is tried alone is not let in";
     AloneNoRoom = "engine.core: what is tried alone takes more than a record";
     AloneCutShort = "engine.core: what is tried alone does not have the command at its cursor";

@@ -66,7 +66,7 @@ impl Reader {
     /// The header of this record. An error when another one is there, or none.
     pub fn find(&self, after: &After) -> Result<RecordHeader, Error> {
         let mut found = None;
-        let begins = after.start_block % self.layout.segment_blocks != 0;
+        let begins = !after.start_block.is_multiple_of(self.layout.segment_blocks);
         if begins {
             self.record_after(after.start_block, after.sequence, |record| {
                 let same = record.start_block == after.start_block && record.hash == after.hash;
@@ -122,8 +122,7 @@ impl Reader {
         if let Some(cache) = self.cache.as_ref().filter(|_| position.block() < end)
             && let Some(block) = cache.get(position.block())
         {
-            return entry_of(&block, position)
-                .ok_or_else(|| Error::no_entry(Point::EntryBetween, position.0));
+            return entry_of(&block, position);
         }
         let found = self.entry_kept(position, position.block() < end);
         if matches!(found, Err(Error::NoEntry(_)))
@@ -196,7 +195,7 @@ impl Reader {
         if let Some(cache) = self.cache.as_ref().filter(|_| keep) {
             cache.put(position.block(), block);
         }
-        entry.ok_or_else(|| missing(Point::EntryBetween))
+        entry
     }
 
     /// Shows the record of this sequence, which follows the one that ended at `next_block` and is durable.
@@ -311,8 +310,9 @@ impl Reader {
 }
 
 /// The entry that begins at this position of a sound block of a record.
-fn entry_of(block: &[u8; BLOCK], position: Position) -> Option<Box<[u8]>> {
+fn entry_of(block: &[u8; BLOCK], position: Position) -> Result<Box<[u8]>, Error> {
     let first = if BlockHeader::of(block).index == 0 { FIRST_UNIT } else { 1 };
-    let (unit, units) = walk(block, first).flatten().find(|(unit, _)| *unit == position.unit())?;
-    Some(block[unit * UNIT..(unit + units) * UNIT].into())
+    let found = walk(block, first).flatten().find(|(unit, _)| *unit == position.unit());
+    let (unit, units) = found.ok_or_else(|| Error::no_entry(Point::EntryBetween, position.0))?;
+    Ok(block[unit * UNIT..(unit + units) * UNIT].into())
 }

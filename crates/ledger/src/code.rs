@@ -114,8 +114,8 @@ codes! {
     Overloaded = 264, "overloaded", Again;
     /// The deadline passed before execution. Not done, by no earlier try either; the same id is safe.
     DeadlinePassed = 265, "deadline_passed", Again;
-    /// The disk has no room for another record. Not done, by no earlier try either; the same id is safe. An operator
-    /// must make room.
+    /// The disk has no room for another record. Not done so far, by no earlier try either; one that went unheard may
+    /// still wait, and be done when there is room. The same id is safe. An operator must make room.
     DiskFull = 266, "disk_full", Again;
     /// The channel may not send commands of this kind. Not done by this try.
     ChannelNotPermitted = 267, "channel_not_permitted", Again;
