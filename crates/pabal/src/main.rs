@@ -12,9 +12,7 @@ mod upgrade;
 use clap::{Parser, Subcommand};
 use command::show;
 use pabal_journal::SEGMENT_BLOCKS_DEFAULT;
-use pabal_wire::tls::Identity;
 use progress::Bar;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,8 +63,18 @@ enum Command {
         /// Where its socket is to be: in the data folder when left out.
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
-        #[command(flatten)]
-        tls: Tls,
+        /// Listen on TCP too, for the bank's processes on other machines, as `127.0.0.1:7370`.
+        #[arg(long, value_name = "ADDRESS", requires_all = ["tls_authority", "tls_certificate", "tls_key"])]
+        listen_tls: Option<std::net::SocketAddr>,
+        /// Certificates (PEM) of the authority that signed those of all processes of the bank.
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_authority: Option<PathBuf>,
+        /// The certificate (PEM) of this process, and those between it and the authority.
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_certificate: Option<PathBuf>,
+        /// Its key (PEM).
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_key: Option<PathBuf>,
     },
     /// A folded copy that serves reads and makes snapshots, also when the core is gone. `serve` starts it.
     Reader {
@@ -144,30 +152,6 @@ enum Command {
     /// Parts of drills; `cargo xtask` runs them.
     #[command(subcommand, hide = true)]
     Drill(Drill),
-}
-
-/// Where a core is reached from other machines: all of them, or none.
-#[derive(clap::Args)]
-struct Tls {
-    /// Listen on this address too, for those whom the authority has named.
-    #[arg(long, value_name = "IP:PORT", requires_all = ["tls_ca", "tls_cert", "tls_key"])]
-    listen_tls: Option<SocketAddr>,
-    /// Certificates of the authority, PEM.
-    #[arg(long, value_name = "FILE", requires = "listen_tls")]
-    tls_ca: Option<PathBuf>,
-    /// The core's own certificate, PEM.
-    #[arg(long, value_name = "FILE", requires = "listen_tls")]
-    tls_cert: Option<PathBuf>,
-    /// Its key, PEM.
-    #[arg(long, value_name = "FILE", requires = "listen_tls")]
-    tls_key: Option<PathBuf>,
-}
-
-impl Tls {
-    fn given(self) -> Option<(SocketAddr, Identity)> {
-        let (authority, certificate, key) = (self.tls_ca?, self.tls_cert?, self.tls_key?);
-        Some((self.listen_tls?, Identity { authority, certificate, key }))
-    }
 }
 
 /// Threads of a drill at most.
@@ -354,13 +338,27 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             command::core::run(&cli.data, &options)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Core { data, time_confirmed_by, segment_blocks, socket, tls }) => {
+        Some(Command::Core {
+            data,
+            time_confirmed_by,
+            segment_blocks,
+            socket,
+            listen_tls,
+            tls_authority,
+            tls_certificate,
+            tls_key,
+        }) => {
+            let files = tls_authority.zip(tls_certificate).zip(tls_key);
+            let tls = listen_tls.zip(files).map(|(address, ((authority, certificate), key))| {
+                let identity = pabal_wire::tls::Identity { authority, certificate, key };
+                pabal_wire::server::Listen::Tls { address, identity }
+            });
             let options = command::core::Options {
                 confirmed_by: &time_confirmed_by,
                 demonstration: false,
                 segment_blocks,
                 socket: socket.as_deref(),
-                tls: tls.given(),
+                tls,
             };
             command::core::run(&data, &options)?;
             Ok(ExitCode::SUCCESS)

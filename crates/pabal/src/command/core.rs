@@ -14,12 +14,11 @@ use pabal_engine::{
     Commands, Engine, EngineConfig, Lane, Recovery, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
 };
 use pabal_journal::{JournalConfig, Reader};
-use pabal_wire::tls::Identity;
-use pabal_wire::{Codes, Config, Listen, Server};
+use pabal_wire::server::Listen;
+use pabal_wire::{Codes, Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,8 +55,8 @@ pub struct Options<'a> {
     pub segment_blocks: u32,
     /// Where its socket is to be; none: in the data folder.
     pub socket: Option<&'a Path>,
-    /// Where it listens on TCP beside that, and who it is there.
-    pub tls: Option<(SocketAddr, Identity)>,
+    /// Where it listens for other machines, if it does.
+    pub tls: Option<Listen>,
 }
 
 /// Runs until SIGINT or SIGTERM, then stops in order.
@@ -87,7 +86,7 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         )?;
     drop(bar);
     let engine = Arc::new(engine);
-    // A signal, or the end of the core or of its server, which closes the waiting for one.
+    // A signal, or the end of the core, which closes the waiting for one.
     let waiting = signals.handle();
     engine.when_ended(move || waiting.close());
     told(&recovery);
@@ -96,14 +95,11 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
     let socket = options.socket.map_or_else(|| data.join(SOCKET), Path::to_path_buf);
-    let server = serve(data, &engine, &socket, options.tls.clone())?;
+    let server = serve(data, &socket, options, &engine)?;
     let waiting = signals.handle();
     server.when_ended(move || waiting.close());
     if options.demonstration {
         guide(data, recovery.journal.records);
-    }
-    for address in server.addresses() {
-        say!("listens with TLS on {address}");
     }
     say!("ready {}", socket.display());
     let told = signals.forever().next().is_some();
@@ -118,20 +114,22 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Listens.
+/// Opens the socket.
 fn serve(
     data: &Path,
-    engine: &Arc<Engine<BankMachine>>,
     socket: &Path,
-    tls: Option<(SocketAddr, Identity)>,
+    options: &Options<'_>,
+    engine: &Arc<Engine<BankMachine>>,
 ) -> anyhow::Result<Server> {
     let reader = || Reader::open(&data.join(JOURNAL));
     let (journal_id, walkers) =
         (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
     let service = CoreService::new(engine.clone(), Credentials::open(data)?, walkers, journal_id);
     let mut config = Config::unix(socket, codes());
-    config.listen.extend(tls.map(|(address, identity)| Listen::Tls { address, identity }));
-    Ok(Server::start(config, Arc::new(service))?)
+    config.listen.extend(options.tls.clone());
+    let server = Server::start(config, Arc::new(service))?;
+    server.addresses().iter().for_each(|address| say!("listening on tls {address}"));
+    Ok(server)
 }
 
 /// What a server refuses by itself, in the bank's words.

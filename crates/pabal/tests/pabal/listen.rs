@@ -118,15 +118,15 @@ fn a_core_listens_where_it_is_told_to() {
         &socket,
         "--listen-tls",
         "127.0.0.1:0",
-        "--tls-ca",
+        "--tls-authority",
         &text(&its.authority),
-        "--tls-cert",
+        "--tls-certificate",
         &text(&its.certificate),
         "--tls-key",
         &text(&its.key),
     ]);
     assert_eq!(core.said.last(), Some(&format!("ready {socket}")));
-    let address = core.said.iter().find_map(|line| line.strip_prefix("listens with TLS on "));
+    let address = core.said.iter().find_map(|line| line.strip_prefix("listening on tls "));
     let address: SocketAddr = address.expect("it says where").parse().expect("an address");
     assert!(!data.path().join("core.sock").exists(), "its socket is elsewhere");
 
@@ -147,11 +147,24 @@ fn a_core_listens_where_it_is_told_to() {
 fn tls_is_told_whole_or_not_at_all() {
     let data = tempfile::tempdir().expect("a folder");
     let data = text(data.path());
-    for some in [&["--listen-tls", "127.0.0.1:0"][..], &["--tls-ca", "ca.pem"], &["--listen-tls", "here"]] {
+    for some in [
+        &["--listen-tls", "127.0.0.1:0"][..],
+        &["--tls-authority", "authority.pem"],
+        &["--listen-tls", "here"],
+    ] {
         let (_, errors, code) = run(&[&["core", "--data", &data], some].concat());
         assert!(code == 2 && errors.contains("--listen-tls"), "{some:?}: {code} {errors}");
     }
-    let given = ["--listen-tls", "127.0.0.1:0", "--tls-ca", "no", "--tls-cert", "no", "--tls-key", "no"];
+    let given = [
+        "--listen-tls",
+        "127.0.0.1:0",
+        "--tls-authority",
+        "no",
+        "--tls-certificate",
+        "no",
+        "--tls-key",
+        "no",
+    ];
     let (_, errors, code) = run(&[&["core", "--data", &data], &given[..]].concat());
     assert!(code == 2 && errors.contains("no: "), "the file is named: {code} {errors}");
 }

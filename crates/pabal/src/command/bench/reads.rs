@@ -70,7 +70,7 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
         "entries_of_one_account": entries,
         "other_accounts": accounts,
         "lines": LINES.min((entries / accounts) as usize),
-        "cache_mib": HISTORY_BLOCKS * pabal_journal::BLOCK >> 20,
+        "cache_mib": (HISTORY_BLOCKS * pabal_journal::BLOCK) >> 20,
         "statement_read_us": two(&warm),
         "statement_beyond_cache_us": two(&beyond),
         "statement_cold_us": two(&cold.times),
@@ -109,7 +109,8 @@ impl Made {
             let n = BATCH.min(options.entries - done).min(options.entries.div_ceil(DAYS));
             let transfer = |at: u64| {
                 let other = FIRST + 1 + at % options.accounts;
-                let (from, to) = if at / options.accounts % 2 == 0 { (FIRST, other) } else { (other, FIRST) };
+                let (from, to) =
+                    if (at / options.accounts).is_multiple_of(2) { (FIRST, other) } else { (other, FIRST) };
                 command::post(
                     Id::new(ids::now_ms(), 0, at << 2),
                     Kind::Transfer,
