@@ -98,8 +98,12 @@ impl Machine for Judged {
         said
     }
 
-    fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
-        self.bank.prefetch(commands);
+    fn prefetch_index(&self, command: &[u8]) {
+        self.bank.prefetch_index(command);
+    }
+
+    fn prefetch(&self, command: &[u8]) {
+        self.bank.prefetch(command);
     }
 
     fn apply(
