@@ -7,8 +7,9 @@ use flate2::read::MultiGzDecoder;
 use pabal_bank::command::{self, change};
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::entry::{COMMAND_BYTES, flags};
-use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Status};
-use pabal_core::BankMachine;
+use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Posting, Status};
+use pabal_core::question::LINES_MAX;
+use pabal_core::{BankMachine, Question};
 use pabal_engine::request::REQUEST_OP;
 use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, TimeSource};
 use pabal_journal::{BLOCK, JournalConfig, RecordHeader, verify};
@@ -17,7 +18,7 @@ use pabal_wire::{Asking, Head, Kind as FrameKind, Reply as FrameHead};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// The variable that names the folder into which a target puts its seeds before it begins.
 pub const FOLDER: &str = "PABAL_FUZZ_SEEDS";
@@ -84,6 +85,7 @@ impl Story {
             "command" => self.entries(),
             "frames" => self.frames(),
             "journal" => self.journals(),
+            "queries" => self.questions(),
             "replay" => vec![self.records(2), self.records(3)],
             "ring" => self.requests(),
             other => panic!("no seeds for {other}"),
@@ -173,6 +175,30 @@ impl Story {
             }
         }
         seeds
+    }
+
+    /// For `queries`: of each kind, about each account that money moved on, and before each of its entries.
+    fn questions(&self) -> Vec<Vec<u8>> {
+        let entries = self.0.iter().flat_map(|r| &r.entries);
+        let booked =
+            entries.filter_map(|entry| Posting::read_from_prefix(entry).ok()).filter(|p| p.0.is_booked());
+        let sides: Vec<_> = booked.flat_map(|(p, _)| [p.outcome.debit, p.outcome.credit]).collect();
+        let accounts: BTreeSet<u64> = sides.iter().map(|side| side.account).collect();
+        let mut questions =
+            vec![Question::status(), Question::job(Id::new(START_MS, 0, 4)), Question::account(9999)];
+        for &account in &accounts {
+            questions.push(Question::account(account));
+            questions.push(Question::statement(account, 2));
+            questions.push(Question { from: TODAY, to: TODAY, ..Question::statement(account, LINES_MAX) });
+            questions
+                .extend([TODAY.0 - 1, TODAY.0, TODAY.0 + 1].map(|day| Question::as_of(account, Date(day))));
+        }
+        questions.extend(
+            sides
+                .iter()
+                .map(|side| Question { before: side.previous, ..Question::statement(side.account, 1) }),
+        );
+        questions.iter().map(|question| [&[0], question.as_bytes()].concat()).collect()
     }
 
     /// For `replay`: all records, to be read by a bank that knows rules up to these.
@@ -290,7 +316,7 @@ pub fn config() -> EngineConfig {
 }
 
 /// A little of everything.
-fn tell(data: &Path) {
+pub fn tell(data: &Path) {
     let mut bank = Teller::start(data);
     bank.begin(1);
     let cash = 100 + Class::Cash as u64;

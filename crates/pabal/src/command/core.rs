@@ -14,6 +14,7 @@ use pabal_engine::{
     Commands, Engine, EngineConfig, Lane, Recovery, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
 };
 use pabal_journal::{JournalConfig, Reader};
+use pabal_wire::server::Listen;
 use pabal_wire::{Codes, Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -52,6 +53,10 @@ pub struct Options<'a> {
     pub demonstration: bool,
     /// Blocks of a segment, when the journal is made.
     pub segment_blocks: u32,
+    /// Where its socket is to be; none: in the data folder.
+    pub socket: Option<&'a Path>,
+    /// Where it listens for other machines, if it does.
+    pub tls: Option<Listen>,
 }
 
 /// Runs until SIGINT or SIGTERM, then stops in order.
@@ -81,7 +86,7 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         )?;
     drop(bar);
     let engine = Arc::new(engine);
-    // A signal, or the end of the core or of its server, which closes the waiting for one.
+    // A signal, or the end of the core, which closes the waiting for one.
     let waiting = signals.handle();
     engine.when_ended(move || waiting.close());
     told(&recovery);
@@ -89,13 +94,14 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         demonstration(&engine)?;
         say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
-    let server = serve(data, &engine)?;
+    let socket = options.socket.map_or_else(|| data.join(SOCKET), Path::to_path_buf);
+    let server = serve(data, &socket, options, &engine)?;
     let waiting = signals.handle();
     server.when_ended(move || waiting.close());
     if options.demonstration {
         guide(data, recovery.journal.records);
     }
-    say!("ready {}", data.join(SOCKET).display());
+    say!("ready {}", socket.display());
     let told = signals.forever().next().is_some();
     // When the core has ended by itself nobody will answer any more.
     let drained = server.drain(if told { DRAIN } else { Duration::ZERO });
@@ -109,12 +115,21 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
 }
 
 /// Opens the socket.
-fn serve(data: &Path, engine: &Arc<Engine<BankMachine>>) -> anyhow::Result<Server> {
+fn serve(
+    data: &Path,
+    socket: &Path,
+    options: &Options<'_>,
+    engine: &Arc<Engine<BankMachine>>,
+) -> anyhow::Result<Server> {
     let reader = || Reader::open(&data.join(JOURNAL));
     let (journal_id, walkers) =
         (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
     let service = CoreService::new(engine.clone(), Credentials::open(data)?, walkers, journal_id);
-    Ok(Server::start(Config::unix(data.join(SOCKET), codes()), Arc::new(service))?)
+    let mut config = Config::unix(socket, codes());
+    config.listen.extend(options.tls.clone());
+    let server = Server::start(config, Arc::new(service))?;
+    server.addresses().iter().for_each(|address| say!("listening on tls {address}"));
+    Ok(server)
 }
 
 /// What a server refuses by itself, in the bank's words.
