@@ -136,7 +136,7 @@ impl Life {
     }
 
     /// The next request.
-    pub fn next(&mut self) -> Asked {
+    pub fn next_request(&mut self) -> Asked {
         if self.random.one_in(4) {
             const DAY_MS: u64 = 24 * 60 * 60 * 1000;
             self.now_ms += self.random.of(&[1, 511, 512, 1500, 60_000, 3_600_000, DAY_MS, DAY_MS + 513]);
@@ -205,7 +205,7 @@ impl Life {
     /// Asks the bank so many requests.
     pub fn live(&mut self, bank: &mut Stepper<BankMachine>, requests: usize) {
         for _ in 0..requests {
-            let asked = self.next();
+            let asked = self.next_request();
             let said = ask(bank, &asked);
             self.heard(&asked, &said, bank);
         }

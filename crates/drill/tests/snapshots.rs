@@ -143,7 +143,7 @@ fn live(seed: u64, had: &mut Had) {
     assert_eq!(saved(short.machine()), saved(long.machine()), "seed {seed}: what they save");
     let requests = 30 + life.below(60);
     for request in 0..requests {
-        let asked = life.next();
+        let asked = life.next_request();
         had.ops.extend(asked.1.iter().map(|sent| sent.command().header.op));
         let (said, other) = (ask(&mut short, &asked), ask(&mut long, &asked));
         let (one, two) = ((said.sequence, &said.replies), (other.sequence, &other.replies));
