@@ -31,8 +31,11 @@ fn saved(machine: &BankMachine) -> Vec<u8> {
     bytes
 }
 
+/// A file: its name, its length, its blocks.
+type Content = (PathBuf, u64, Vec<Option<[u8; 4096]>>);
+
 /// What every file beneath this folder holds, and how long it is.
-fn files(disk: &SimDisk, folder: &Path) -> Vec<(PathBuf, u64, Vec<Option<[u8; 4096]>>)> {
+fn files(disk: &SimDisk, folder: &Path) -> Vec<Content> {
     let image = disk.image();
     let within = image.files().filter(|(path, _)| path.starts_with(folder));
     let content = |file: &pabal_drill::disk::image::FileImage| {
