@@ -262,6 +262,9 @@ impl Connection {
 
     /// Writes what was collected, as far as the server takes it now.
     pub fn flush(&mut self) {
+        if self.stream.push().is_err() {
+            self.deaf = true;
+        }
         while self.written < self.out.len() && !self.deaf {
             let waiting = IoSlice::new(&self.out[self.written..]);
             match self.stream.write(&[waiting]) {
@@ -300,7 +303,8 @@ impl Connection {
         let until = Instant::now() + timeout;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let woken = self.wait(other, !self.out.is_empty(), left)?;
+            let to_write = !self.out.is_empty() || self.stream.has_unwritten();
+            let woken = self.wait(other, to_write, left)?;
             self.flush();
             if woken || self.whole_frame() || self.ended.is_some() || Instant::now() >= until {
                 return Ok(());
@@ -460,7 +464,7 @@ impl Connection {
                 Ok(0) => self.ended = Some(Error::Closed),
                 Ok(bytes) => {
                     self.filled += bytes;
-                    if bytes < offered {
+                    if bytes < offered && self.stream.short_is_all() {
                         return;
                     }
                 }

@@ -24,7 +24,7 @@ pub mod walk;
 pub use channel::Channel;
 pub use copy::{Copy, ReaderService};
 pub use credentials::{Credential, Credentials};
-pub use machine::{AccountView, Answer, BankMachine, Query};
+pub use machine::{AccountView, Answer, BankMachine, BankView, Query};
 pub use question::Question;
 pub use service::CoreService;
 pub use walk::Walkers;

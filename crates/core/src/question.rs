@@ -3,7 +3,7 @@
 //! Bytes that are no question are refused as malformed; bytes that are no answer are none. Amounts are minor units of
 //! the account's currency.
 
-use crate::machine::AccountView;
+use crate::machine::{AccountView, BankView};
 use pabal_bank::ledger::{Date, Id, Status};
 use pabal_journal::Position;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -23,11 +23,14 @@ pub enum Asks {
     AsOf = 3,
     /// How far a job has come.
     Job = 4,
+    /// How the bank itself stands: answered with a [`BankStanding`].
+    Status = 5,
 }
 
 impl Asks {
     fn from_u16(value: u16) -> Option<Asks> {
-        [Asks::Account, Asks::Statement, Asks::AsOf, Asks::Job].into_iter().find(|asks| *asks as u16 == value)
+        let all = [Asks::Account, Asks::Statement, Asks::AsOf, Asks::Job, Asks::Status];
+        all.into_iter().find(|asks| *asks as u16 == value)
     }
 }
 
@@ -76,6 +79,11 @@ impl Question {
         Question { asks: Asks::Job as u16, job: [id.high, id.low], ..Question::default() }
     }
 
+    /// How the bank itself stands.
+    pub fn status() -> Question {
+        Question { asks: Asks::Status as u16, ..Question::default() }
+    }
+
     /// The question that these bytes are.
     pub fn read(bytes: &[u8]) -> Option<(Asks, Question)> {
         let question = Question::read_from_bytes(bytes).ok()?;
@@ -85,6 +93,57 @@ impl Question {
             _ => 0..=0,
         };
         (question.reserved == 0 && limit.contains(&question.limit)).then_some((asks, question))
+    }
+}
+
+/// How the bank itself stands: 32 bytes. The frame says as of which record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BankStanding {
+    /// 1 once it was founded.
+    pub founded: u16,
+    /// Its business date.
+    pub business_date: Date,
+    /// The version of the rules that it decides by.
+    pub rules: u32,
+    /// Milliseconds since 1970, by its own clock.
+    pub time_ms: u64,
+    /// Accounts that were opened, closed ones included.
+    pub accounts: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
+const _: () = assert!(size_of::<BankStanding>() == 32);
+
+impl BankStanding {
+    /// Of this bank.
+    pub fn of(view: &BankView) -> BankStanding {
+        BankStanding {
+            founded: view.founded as u16,
+            business_date: view.business_date,
+            rules: view.rules,
+            time_ms: view.time_ms,
+            accounts: view.accounts,
+            reserved: 0,
+        }
+    }
+
+    /// The answer that these bytes are.
+    pub fn read(bytes: &[u8]) -> Option<BankStanding> {
+        let standing = BankStanding::read_from_bytes(bytes).ok()?;
+        (standing.founded <= 1 && standing.reserved == 0).then_some(standing)
+    }
+
+    /// The bank that this is.
+    pub fn view(&self) -> BankView {
+        BankView {
+            founded: self.founded == 1,
+            business_date: self.business_date,
+            rules: self.rules,
+            time_ms: self.time_ms,
+            accounts: self.accounts,
+        }
     }
 }
 
@@ -189,6 +248,7 @@ mod tests {
             Question::statement(7, 50),
             Question::as_of(7, Date(20_000)),
             Question::job(Id { high: 1, low: 2 }),
+            Question::status(),
         ] {
             let bytes = question.as_bytes();
             assert_eq!(Question::read(bytes).map(|(_, question)| question), Some(question));
@@ -197,7 +257,7 @@ mod tests {
         }
         for wrong in [
             Question::default(),
-            Question { asks: 5, ..Question::account(7) },
+            Question { asks: 6, ..Question::account(7) },
             Question { limit: 1, ..Question::account(7) },
             Question::statement(7, 0),
             Question::statement(7, LINES_MAX + 1),
@@ -215,6 +275,23 @@ mod tests {
         assert_eq!(read_answer(&bytes), Some((standing, vec![line; 2])));
         for wrong in [&bytes[..bytes.len() - 1], &bytes[..bytes.len() - 56], &bytes[..47]] {
             assert_eq!(read_answer(wrong), None);
+        }
+    }
+
+    #[test]
+    fn how_the_bank_stands_comes_back_as_it_went() {
+        let view = BankView {
+            founded: true,
+            business_date: Date(20_000),
+            rules: 2,
+            time_ms: 1_700_000_000_000,
+            accounts: 7,
+        };
+        let standing = BankStanding::of(&view);
+        assert_eq!(BankStanding::read(standing.as_bytes()).map(|read| read.view()), Some(view));
+        assert_eq!(BankStanding::read(&standing.as_bytes()[1..]), None);
+        for wrong in [BankStanding { founded: 2, ..standing }, BankStanding { reserved: 1, ..standing }] {
+            assert_eq!(BankStanding::read(wrong.as_bytes()), None);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::credentials::Credentials;
 use crate::machine::{Answer as State, BankMachine};
 use crate::question::Question;
 use crate::walk::{Walk, Walkers};
-use pabal_bank::ledger::Code;
+use pabal_bank::ledger::{Code, Command};
 use pabal_engine::request::Response;
 use pabal_engine::{Commands, Engine, Lane, Request, RequestHeader};
 use pabal_wire::frame::{REPLY_BYTES, ROLE_CORE};
@@ -23,7 +23,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// Followers at a time at most; more are refused as overloaded.
 const FOLLOWERS_MAX: usize = 8;
@@ -100,7 +100,8 @@ fn permitted(channel: Channel, commands: &[u8]) -> Result<(), Code> {
     let mut rest = commands;
     while !rest.is_empty() {
         let length = pabal_bank::command::length(rest).ok_or(Code::Malformed)?;
-        if !channel.permits(u16::from_le_bytes([rest[0], rest[1]])) {
+        let (command, _) = Command::ref_from_prefix(rest).map_err(|_| Code::Malformed)?;
+        if !channel.permits(command.header.op, command.kind) {
             return Err(Code::ChannelNotPermitted);
         }
         rest = &rest[length..];

@@ -1,7 +1,7 @@
 //! The threads that read histories, with a bounded queue: what does not fit is refused at once.
 
 use crate::machine::{Answer as State, Query};
-use crate::question::{Asks, Question, Standing};
+use crate::question::{Asks, BankStanding, Question, Standing};
 use crate::read::{History, ReadError};
 use pabal_bank::ledger::{Code, Id};
 use pabal_journal::Reader;
@@ -86,6 +86,8 @@ pub(crate) struct Walk {
     pub asks: Asks,
     pub question: Question,
     pub standing: Standing,
+    /// How the bank stands, where that is asked.
+    bank: Option<BankStanding>,
     /// The record that the state is as of.
     pub sequence: u64,
     /// The block after that record, or after a later one.
@@ -97,22 +99,23 @@ impl Walk {
     pub fn query(asks: Asks, question: &Question) -> Query {
         match asks {
             Asks::Job => Query::Job(Id { high: question.job[0], low: question.job[1] }),
-            _ => Query::Account(question.account),
+            Asks::Status => Query::Status,
+            Asks::Account | Asks::Statement | Asks::AsOf => Query::Account(question.account),
         }
     }
 
     /// With what the state says.
     pub fn of(asks: Asks, question: Question, state: State, (sequence, end): (u64, u64)) -> Walk {
-        let standing = match state {
-            State::Account(view) => view.as_ref().map(Standing::of).unwrap_or_default(),
-            State::Job(job) => job.map_or(Standing::default(), |(head, ended)| Standing {
-                found: 1,
-                head,
-                next: ended as u64,
-                ..Standing::default()
-            }),
-        };
-        Walk { asks, question, standing, sequence, end }
+        let mut walk = Walk { asks, question, standing: Standing::default(), bank: None, sequence, end };
+        match state {
+            State::Account(view) => walk.standing = view.as_ref().map(Standing::of).unwrap_or_default(),
+            State::Job(Some((head, ended))) => {
+                walk.standing = Standing { found: 1, head, next: ended as u64, ..Standing::default() };
+            }
+            State::Job(None) => {}
+            State::Status(view) => walk.bank = Some(BankStanding::of(&view)),
+        }
+        walk
     }
 
     /// Whether the answer takes reads of the journal.
@@ -122,7 +125,8 @@ impl Walk {
 
     /// The answer of what the state says alone.
     pub fn stands(&self) -> Answered {
-        answered(self.sequence, self.standing.as_bytes().to_vec())
+        let standing = self.bank.as_ref().map_or(self.standing.as_bytes(), IntoBytes::as_bytes);
+        answered(self.sequence, standing.to_vec())
     }
 
     /// The answer.

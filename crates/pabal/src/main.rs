@@ -60,6 +60,21 @@ enum Command {
         /// Blocks of 4 KiB of a segment, when the journal is made.
         #[arg(long, default_value_t = SEGMENT_BLOCKS_DEFAULT, value_parser = clap::value_parser!(u32).range(32..=262_144))]
         segment_blocks: u32,
+        /// Where its socket is to be: in the data folder when left out.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// Listen on TCP too, for the bank's processes on other machines, as `127.0.0.1:7370`.
+        #[arg(long, value_name = "ADDRESS", requires_all = ["tls_authority", "tls_certificate", "tls_key"])]
+        listen_tls: Option<std::net::SocketAddr>,
+        /// Certificates (PEM) of the authority that signed those of all processes of the bank.
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_authority: Option<PathBuf>,
+        /// The certificate (PEM) of this process, and those between it and the authority.
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_certificate: Option<PathBuf>,
+        /// Its key (PEM).
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_key: Option<PathBuf>,
     },
     /// A folded copy that serves reads and makes snapshots, also when the core is gone. `serve` starts it.
     Reader {
@@ -234,6 +249,21 @@ enum Import {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Statements and balances of the past, out of a journal made for it in a folder that is deleted after.
+    Reads {
+        /// Entries of one account.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
+        entries: u64,
+        /// The other accounts, which share them.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+        accounts: u64,
+        /// Where the folder is made.
+        #[arg(long, default_value_os_t = std::env::temp_dir())]
+        dir: PathBuf,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Transfers a second, durable before each answer, in a folder of its own that is deleted after.
     Ledger {
         /// Customer accounts.
@@ -302,15 +332,33 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 confirmed_by: &cli.time_confirmed_by,
                 demonstration: true,
                 segment_blocks: SEGMENT_BLOCKS_DEFAULT,
+                socket: None,
+                tls: None,
             };
             command::core::run(&cli.data, &options)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Core { data, time_confirmed_by, segment_blocks }) => {
+        Some(Command::Core {
+            data,
+            time_confirmed_by,
+            segment_blocks,
+            socket,
+            listen_tls,
+            tls_authority,
+            tls_certificate,
+            tls_key,
+        }) => {
+            let files = tls_authority.zip(tls_certificate).zip(tls_key);
+            let tls = listen_tls.zip(files).map(|(address, ((authority, certificate), key))| {
+                let identity = pabal_wire::tls::Identity { authority, certificate, key };
+                pabal_wire::server::Listen::Tls { address, identity }
+            });
             let options = command::core::Options {
                 confirmed_by: &time_confirmed_by,
                 demonstration: false,
                 segment_blocks,
+                socket: socket.as_deref(),
+                tls,
             };
             command::core::run(&data, &options)?;
             Ok(ExitCode::SUCCESS)
@@ -377,6 +425,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let report = command::drill::check(&data, &sent, &acked)?;
             show::report(&report, true, show::fields)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
+        }
+        Some(Command::Bench(Bench::Reads { entries, accounts, dir, json })) => {
+            let options = command::bench::reads::Options { entries, accounts };
+            let report = command::bench::reads::run(options, &dir, &Bar::new(!json))?;
+            show::report(&report, json, show::fields)?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Bench(Bench::Ledger {
             accounts,

@@ -13,7 +13,7 @@
 //!
 //! Every frame that is asked carries all that an admission, an audit and a retry need: class, lane, deadline,
 //! credential of the channel, principal and attempt. A frame that breaks a rule of this page ends its connection, and
-//! nothing else. Integrity is the transport's: a Unix socket loses and alters nothing, and TLS checks.
+//! nothing else; it is refused first, under its own tag, and what else was on its way is not answered. Integrity is the transport's: a Unix socket loses and alters nothing, and TLS checks.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

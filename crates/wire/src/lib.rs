@@ -21,9 +21,10 @@ pub mod frame;
 pub mod parse;
 pub mod server;
 pub mod service;
+pub mod tls;
 
 pub use body::Body;
 pub use frame::{Asking, Head, Kind, Reply, Welcome};
 pub use parse::{Broken, Parser, Replies, Requests};
-pub use server::{Codes, Limits, Server};
+pub use server::{Codes, Config, Limits, Listen, Server};
 pub use service::{Answer, Asked, Service};

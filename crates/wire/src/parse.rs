@@ -109,6 +109,13 @@ pub struct Parser<H> {
     body_bytes: usize,
 }
 
+impl Requests {
+    /// The tag of the frame that is being parsed, or of the one that broke a rule.
+    pub fn tag(&self) -> u64 {
+        self.head.tag
+    }
+}
+
 /// What a server parses.
 pub type Requests = Parser<Head>;
 /// What a client parses.

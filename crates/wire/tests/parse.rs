@@ -33,8 +33,8 @@ fn parsed<H: Header>(parser: &mut Parser<H>, mut bytes: &[u8]) -> Vec<(H, Body)>
     frames
 }
 
-/// What is done to a head, and the rule that it then breaks.
-type Case<H> = (fn(&mut H), Broken);
+/// Breaks one rule.
+type Breaks<H> = fn(&mut H);
 
 #[test]
 fn frames_split_at_every_byte_are_the_same_frames() {
@@ -79,7 +79,7 @@ fn a_frame_that_breaks_a_rule_is_named_by_the_rule_before_room_is_made() {
     let good = Head { length: 8, kind: 2, version: 1, class: 4, lane: 2, count: 1, ..Head::default() };
     assert_eq!(good.body_bytes(), Ok(8));
     let huge = ASKED_BYTES_MAX as u32 + 8;
-    let cases: [Case<Head>; 16] = [
+    let cases: [(Breaks<Head>, Broken); 16] = [
         (|h| h.kind = 0, Broken::Kind(0)),
         (|h| h.kind = 5, Broken::Kind(5)),
         (|h| h.length = 0, Broken::Length(0)),
@@ -108,7 +108,7 @@ fn a_frame_that_breaks_a_rule_is_named_by_the_rule_before_room_is_made() {
 fn a_reply_that_breaks_a_rule_is_named_by_the_rule() {
     let good = Reply { length: 64, kind: Kind::Replies as u16, count: 2, ..Reply::default() };
     assert_eq!(good.body_bytes(), Ok(64));
-    let cases: [Case<Reply>; 7] = [
+    let cases: [(Breaks<Reply>, Broken); 7] = [
         (|r| r.kind = 0, Broken::Kind(0)),
         (|r| r.kind = 7, Broken::Kind(7)),
         (|r| r.reserved = 1, Broken::Reserved),

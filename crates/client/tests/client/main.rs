@@ -3,4 +3,5 @@
 mod client;
 mod connection;
 mod keep;
+mod real;
 mod server;

@@ -11,9 +11,9 @@ use super::written::{self, Made};
 use crate::disk::Killed;
 use crate::model::{Model, check_digest};
 use crate::sent::Sent;
-use pabal_bank::ledger::{Code, Id, Op, Status};
+use pabal_bank::ledger::{Code, Date, Id, Op, Status};
 use pabal_bank::{Bank, Context, Reply};
-use pabal_core::machine::{Answer, Query, context};
+use pabal_core::machine::{Answer, BankView, Query, context};
 use pabal_engine::machine::Mode;
 use pabal_engine::request::{Request, RequestHeader, Response};
 use pabal_journal::{Durable, Record};
@@ -498,6 +498,13 @@ impl Judge {
         let should = match query {
             Query::Job(id) => Answer::Job(self.model.jobs.get(id).copied()),
             Query::Account(number) => self.account(*number, answer),
+            Query::Status => Answer::Status(BankView {
+                founded: self.model.founded.is_some(),
+                business_date: Date(self.model.date),
+                rules: self.model.rules,
+                time_ms: self.model.now_ms,
+                accounts: self.model.accounts.len() as u64,
+            }),
         };
         require(answer == should, "read differs", || format!("{answer:?}, should be {should:?}"));
         self.answers.push_back(Question {

@@ -3,7 +3,7 @@
 use super::verify;
 use crate::ids;
 use crate::progress::Bar;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
@@ -14,7 +14,8 @@ use pabal_engine::{
     Commands, Engine, EngineConfig, Lane, Recovery, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
 };
 use pabal_journal::{JournalConfig, Reader};
-use pabal_wire::{Codes, Limits, Server};
+use pabal_wire::server::Listen;
+use pabal_wire::{Codes, Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write as _;
@@ -52,6 +53,10 @@ pub struct Options<'a> {
     pub demonstration: bool,
     /// Blocks of a segment, when the journal is made.
     pub segment_blocks: u32,
+    /// Where its socket is to be; none: in the data folder.
+    pub socket: Option<&'a Path>,
+    /// Where it listens for other machines, if it does.
+    pub tls: Option<Listen>,
 }
 
 /// Runs until SIGINT or SIGTERM, then stops in order.
@@ -89,11 +94,14 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         demonstration(&engine)?;
         say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
-    let server = serve(data, &engine)?;
+    let socket = options.socket.map_or_else(|| data.join(SOCKET), Path::to_path_buf);
+    let server = serve(data, &socket, options, &engine)?;
+    let waiting = signals.handle();
+    server.when_ended(move || waiting.close());
     if options.demonstration {
         guide(data, recovery.journal.records);
     }
-    say!("ready {}", data.join(SOCKET).display());
+    say!("ready {}", socket.display());
     let told = signals.forever().next().is_some();
     // When the core has ended by itself nobody will answer any more.
     let drained = server.drain(if told { DRAIN } else { Duration::ZERO });
@@ -107,14 +115,21 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
 }
 
 /// Opens the socket.
-fn serve(data: &Path, engine: &Arc<Engine<BankMachine>>) -> anyhow::Result<Server> {
+fn serve(
+    data: &Path,
+    socket: &Path,
+    options: &Options<'_>,
+    engine: &Arc<Engine<BankMachine>>,
+) -> anyhow::Result<Server> {
     let reader = || Reader::open(&data.join(JOURNAL));
     let (journal_id, walkers) =
         (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
     let service = CoreService::new(engine.clone(), Credentials::open(data)?, walkers, journal_id);
-    let socket = data.join(SOCKET);
-    Server::start(&socket, Limits::default(), codes(), Arc::new(service))
-        .with_context(|| format!("cannot listen on {}", socket.display()))
+    let mut config = Config::unix(socket, codes());
+    config.listen.extend(options.tls.clone());
+    let server = Server::start(config, Arc::new(service))?;
+    server.addresses().iter().for_each(|address| say!("listening on tls {address}"));
+    Ok(server)
 }
 
 /// What a server refuses by itself, in the bank's words.

@@ -7,14 +7,14 @@
 use super::core::{HISTORY_BLOCKS, SOCKET, codes, say};
 use super::verify;
 use crate::progress::Bar;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use pabal_bank::ledger::Code;
 use pabal_client::{Address, Connection};
 use pabal_core::{BankMachine, Channel, Copy, Credentials, ReaderService, Walkers};
 use pabal_engine::Fold;
 use pabal_engine::engine::JOURNAL;
 use pabal_journal::{Reader, Record, SystemDisk};
-use pabal_wire::{Kind, Limits, Server};
+use pabal_wire::{Config, Kind, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write as _;
@@ -73,8 +73,7 @@ fn read(data: &Path, ending: &AtomicBool) -> anyhow::Result<()> {
         (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
     let service = ReaderService::new(copy.clone(), Credentials::open(data)?, walkers, journal_id);
     let socket = data.join(READER_SOCKET);
-    let server = Server::start(&socket, Limits::default(), codes(), Arc::new(service))
-        .with_context(|| format!("cannot listen on {}", socket.display()))?;
+    let server = Server::start(Config::unix(socket.clone(), codes()), Arc::new(service))?;
     say!("snapshot {from}, then {commands} commands replayed, to record {}", copy.read().sequence());
     say!("ready {}", socket.display());
     let mut at_snapshot = 0;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use pabal_bank::ledger::{Code, Command, Op, Posting};
 use pabal_core::BankMachine;
 use pabal_core::credentials::CREDENTIALS;
+use pabal_core::read::ReadError;
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::snapshot::SNAPSHOTS;
 use pabal_engine::{Replay, ReplayError};
@@ -94,7 +95,11 @@ pub fn make_folder(data: &Path) -> anyhow::Result<()> {
 pub fn is_wrong(error: &anyhow::Error) -> bool {
     let journal = match error.downcast_ref::<pabal_engine::Error>() {
         Some(pabal_engine::Error::Journal(error)) => Some(error),
-        _ => error.downcast_ref::<Error>(),
+        _ => match error.downcast_ref::<ReadError>() {
+            Some(ReadError::Journal(error)) => Some(error),
+            Some(ReadError::Link(_)) => return true,
+            None => error.downcast_ref::<Error>(),
+        },
     };
     match journal {
         Some(error) => condemns(error),

@@ -2,6 +2,7 @@
 
 mod berka;
 mod cli;
+mod listen;
 mod rot;
 mod serve;
 

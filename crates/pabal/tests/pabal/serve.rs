@@ -4,7 +4,7 @@ use crate::{run, text};
 use pabal_bank::ledger::{Class, Code, Date, Id, Kind};
 use pabal_bank::{Reply, command};
 use pabal_client::{Address, Connection, Envelope};
-use pabal_core::question::{Line, Standing, read_answer};
+use pabal_core::question::{BankStanding, Line, Standing, read_answer};
 use pabal_core::{Channel, Credentials, Question};
 use pabal_wire::Kind as Frame;
 use rustix::process::{Pid, Signal, kill_process};
@@ -185,6 +185,14 @@ fn a_channel_sends_what_it_may_and_a_stranger_nothing() {
     assert_eq!(bank.ask(Channel::Customers, &open).code, Code::ChannelNotPermitted);
     assert_eq!(bank.ask(Channel::Watch, &open).code, Code::ChannelNotPermitted);
     assert_eq!(bank.ask(Channel::Staff, &open).code, Code::Done, "its id was not used up");
+    // What a web face is for, and no cash that nobody paid in, be it at once or later.
+    let ids: Vec<Id> = (0..3).map(|_| bank.id()).collect();
+    let cash = |id| command::post(id, Kind::CashDeposit, CASH, 7, 5, WON);
+    assert_eq!(bank.ask(Channel::Customers, &cash(ids[0])).code, Code::ChannelNotPermitted);
+    let held = command::hold(cash(ids[1]), None);
+    assert_eq!(bank.ask(Channel::Customers, &held).code, Code::ChannelNotPermitted);
+    let transfer = command::post(ids[2], Kind::Transfer, 7, CUSTOMER, 5, WON);
+    assert_eq!(bank.ask(Channel::Customers, &transfer).code, Code::InsufficientFunds, "the bank decides");
     let address = Address::Unix(bank.data.path().join("core.sock"));
     let mut stranger = Connection::connect(&address, [7; 16], PATIENCE).expect("welcomed");
     let pay = command::post(other, Kind::CashDeposit, CASH, 7, 5, WON);
@@ -193,6 +201,18 @@ fn a_channel_sends_what_it_may_and_a_stranger_nothing() {
     assert_eq!((kind, code), (Frame::Refused, Code::CredentialUnknown as u16));
     stranger.query(&Envelope::default(), 0, Question::account(7).as_bytes()).expect("sent");
     assert_eq!(answer(&mut stranger).expect("answered").1, Code::CredentialUnknown as u16);
+    // The reader and the core say the same of the bank.
+    for socket in ["core.sock", "reader.sock"] {
+        let standing = bank.until(|| {
+            let mut connection = bank.connect(Channel::Watch, socket)?;
+            connection.query(&Envelope::default(), 0, Question::status().as_bytes()).ok()?;
+            let (kind, _, body, _) = answer(&mut connection)?;
+            let standing = BankStanding::read(&body).filter(|_| kind == Frame::Answer)?;
+            (standing.accounts == 3).then_some(standing)
+        });
+        assert_eq!((standing.founded, standing.business_date), (1, Date(20_000)));
+        assert_eq!(standing.rules, pabal_bank::RULES_CURRENT);
+    }
     // A copy executes nothing.
     let mut reader = bank.until(|| bank.connect(Channel::Staff, "reader.sock"));
     reader.submit(&Envelope::default(), 1, pay.as_bytes()).expect("sent");

@@ -6,7 +6,7 @@ mod death;
 mod readers;
 mod start;
 
-use super::acts::{FIRST_WAYS, Maker};
+use super::acts::{FIRST_WAYS, Maker, job_id};
 use super::clients::{Attempt, Clients};
 use super::clock::SimClock;
 use super::judge::{Judge, Wrong, wrong};
@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::sent::Sent;
 use pabal_bank::command;
 use pabal_bank::ledger::{Date, Id};
-use pabal_core::machine::Answer;
+use pabal_core::machine::{Answer, Query};
 use pabal_engine::{Fold, Follower, Lane, RequestHeader, Stepper};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -286,9 +286,14 @@ impl World {
             4 => self.time(),
             5 => {
                 let account = (!self.random.one_in(4)).then(|| self.random.below(15));
-                let job = self.random.below(4);
+                let job = self.random.below(5);
+                let query = match (account, job) {
+                    (Some(number), _) => Query::Account(number),
+                    (None, 4) => Query::Status,
+                    (None, job) => Query::Job(job_id(job)),
+                };
                 if let Some(engine) = &self.engine {
-                    self.clients.ask(account, job, engine);
+                    self.clients.ask(query, engine);
                 }
             }
             6 => self.follow(),

@@ -75,7 +75,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
 }
 
 /// Founds a bank and opens the accounts.
-fn open_accounts(engine: &Engine<BankMachine>, accounts: u64) -> anyhow::Result<()> {
+pub fn open_accounts(engine: &Engine<BankMachine>, accounts: u64) -> anyhow::Result<()> {
     let found = command::found(
         ids::fresh(),
         CAPACITY_DEFAULT,

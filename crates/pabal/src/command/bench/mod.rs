@@ -7,6 +7,7 @@
 mod ceiling;
 mod inside;
 mod outside;
+pub mod reads;
 
 use crate::ids;
 use crate::progress::Bar;
