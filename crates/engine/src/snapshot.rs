@@ -162,7 +162,8 @@ fn write<M: Machine>(disk: &dyn Disk, path: &Path, machine: &M, title: Title) ->
 
 /// Whether this snapshot is of a record that the journal has.
 fn is_of(disk: &dyn Disk, path: &Path, named: u64, journal: &Reader) -> bool {
-    match disk.open(path).map_err(Unfit::from).and_then(|file| entitled(&*file, named, journal)) {
+    let found = || entitled(&*disk.open(path)?, named, journal);
+    match found() {
         Ok(_) => true,
         Err(_) => {
             reached(Point::SnapshotStale);
@@ -315,10 +316,11 @@ fn load<M: Machine>(
     let file = disk.open(path)?;
     let (title, after, header) = entitled(&*file, named, &reader()?)?;
     let left = title.length;
-    let mut source =
-        Source { file, left, unread: left, piece: Vec::new(), number: 0, used: 0, sound: Ok(()) };
+    let mut source = Source { file, left, unread: left, piece: Vec::new(), number: 0, used: 0, wrong: None };
     let loaded = machine.load(&mut |into| source.fill(into));
-    source.sound?;
+    if let Some(unfit) = source.wrong {
+        return Err(unfit);
+    }
     let Some(mut machine) = loaded.filter(|_| source.left == 0) else {
         reached(Point::SnapshotForm);
         return Err(Unfit::Form);
@@ -341,20 +343,23 @@ struct Source {
     number: u32,
     used: usize,
     /// What was wrong first with what was read; nothing is read after it.
-    sound: Result<(), Unfit>,
+    wrong: Option<Unfit>,
 }
 
 impl Source {
     fn fill(&mut self, mut into: &mut [u8]) -> bool {
-        if into.len() as u64 > self.left || self.sound.is_err() {
+        if into.len() as u64 > self.left || self.wrong.is_some() {
             return false;
         }
         self.left -= into.len() as u64;
         while !into.is_empty() {
             if self.used == self.piece.len() {
-                self.sound = self.next();
-                if self.sound.is_err() {
-                    return false;
+                match self.next() {
+                    Ok(()) => {}
+                    Err(unfit) => {
+                        self.wrong = Some(unfit);
+                        return false;
+                    }
                 }
             }
             let now = into.len().min(self.piece.len() - self.used);
