@@ -254,7 +254,7 @@ pub fn newest<M: Machine>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
             reached(Point::SnapshotNames);
-            eprintln!("snapshots in {} are passed over: {error}", folder.display());
+            disk.tell(&format!("snapshots in {} are passed over: {error}", folder.display()));
             return None;
         }
     };
@@ -264,7 +264,7 @@ pub fn newest<M: Machine>(
             Ok(loaded) => return Some(loaded),
             Err(unfit) => {
                 reached(Point::SnapshotUnfit);
-                eprintln!("snapshot {} is passed over: {unfit}", path.display());
+                disk.tell(&format!("snapshot {} is passed over: {unfit}", path.display()));
             }
         }
     }
