@@ -113,6 +113,8 @@ pub struct Judge {
     deaths: BTreeMap<Id, u32>,
     /// What stopped the bank last, and must be tried alone before anything else is executed.
     suspect: Option<Id>,
+    /// By when what is being executed, or was when the bank stopped, is wanted; zero for whenever.
+    deadline_ms: u64,
     /// Whether what is being executed would be tried alone whatever happens meanwhile: no item of a job, which may
     /// not be wanted any more.
     is_tried_alone: bool,
@@ -153,6 +155,7 @@ impl Judge {
             executing: Vec::new(),
             deaths: BTreeMap::new(),
             suspect: None,
+            deadline_ms: 0,
             is_tried_alone: false,
             folded: Vec::new(),
             answers: VecDeque::new(),
@@ -277,7 +280,9 @@ impl Judge {
 
     /// What stopped the bank was tried alone.
     pub fn tried_alone(&mut self) {
-        let suspect = self.suspect.take().filter(|_| !self.full);
+        // Too late it is not executed any more: a later try may have heard that none is done.
+        let late = self.deadline_ms != 0 && self.deadline_ms < self.model.now_ms;
+        let suspect = self.suspect.take().filter(|_| !self.full && !late);
         require(suspect.is_none(), "poison not tried alone", || format!("{suspect:?} stopped the bank"));
         self.poison.values_mut().for_each(|crashes| *crashes = 0);
     }
@@ -302,7 +307,7 @@ impl Judge {
         let waits = !header.is_bulk() || durable == self.by_record.len() as u64;
         require(waits, "bulk beside others", || format!("{durable} of {} records", self.by_record.len()));
         self.executing = commands.iter().map(|bytes| Sent::new(bytes).command().id).collect();
-        self.is_tried_alone = !header.is_bulk();
+        (self.is_tried_alone, self.deadline_ms) = (!header.is_bulk(), header.deadline_ms);
         if self.suspect.is_some_and(|suspect| self.executing.contains(&suspect)) {
             self.suspect = None;
         }
