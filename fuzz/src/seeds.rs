@@ -10,9 +10,12 @@ use pabal_bank::ledger::entry::{COMMAND_BYTES, flags};
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Posting, Status};
 use pabal_core::question::LINES_MAX;
 use pabal_core::{BankMachine, Question};
+use pabal_engine::engine::JOURNAL;
 use pabal_engine::request::REQUEST_OP;
-use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, TimeSource};
-use pabal_journal::{BLOCK, JournalConfig, RecordHeader, verify};
+use pabal_engine::{
+    Commands, Engine, EngineConfig, Lane, Machine, Replay, Request, RequestHeader, TimeSource,
+};
+use pabal_journal::{BLOCK, JournalConfig, Reader, RecordHeader, verify};
 use pabal_wire::frame::{VERSION, VERSION_OLDEST};
 use pabal_wire::{Asking, Head, Kind as FrameKind, Reply as FrameHead};
 use std::collections::BTreeSet;
@@ -55,6 +58,8 @@ struct Written {
     start_block: u64,
     entries: Vec<Vec<u8>>,
     blocks: Vec<u8>,
+    /// The state after it, as a snapshot keeps it.
+    state: Vec<u8>,
 }
 
 /// What a bank wrote.
@@ -65,12 +70,18 @@ impl Story {
         let scratch = Scratch::new();
         tell(scratch.path());
         let mut records = Vec::new();
-        verify(&scratch.path().join(pabal_engine::engine::JOURNAL), &mut |record| {
+        let folder = scratch.path().join(JOURNAL);
+        let mut replay = Replay::new(BankMachine::default(), Reader::open(&folder).expect("a reader"));
+        verify(&folder, &mut |record| {
+            replay.record(record)?;
+            let mut state = Vec::new();
+            replay.machine().save(&mut |bytes| state.extend_from_slice(bytes));
             records.push(Written {
                 header: *record.header,
                 start_block: record.start_block,
                 entries: record.entries().map(|(_, entry)| entry.to_vec()).collect(),
                 blocks: record.blocks.to_vec(),
+                state,
             });
             Ok(())
         })
@@ -88,6 +99,8 @@ impl Story {
             "queries" => self.questions(),
             "replay" => vec![self.records(2), self.records(3)],
             "ring" => self.requests(),
+            // By a program that knows the newest rules.
+            "snapshots" => self.0.iter().map(|r| [&[1], &r.state[..]].concat()).collect(),
             other => panic!("no seeds for {other}"),
         }
     }

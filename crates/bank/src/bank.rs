@@ -165,16 +165,21 @@ impl Bank {
         Some(vec![refused])
     }
 
-    /// Asks for the memory that these commands will touch.
+    /// Asks for what says where the memory stands that this command will touch.
     #[inline]
-    pub fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
-        let heads = commands.filter_map(|c| Command::ref_from_prefix(c).ok().map(|(c, _)| c));
+    pub fn prefetch_index(&self, command: &[u8]) {
+        let Ok((command, _)) = Command::ref_from_prefix(command) else { return };
+        self.ledger.prefetch_index(command.debit, command.credit);
         if let Some(window) = &self.window {
-            for command in heads.clone() {
-                window.prefetch(command.id);
-            }
+            window.prefetch(command.id);
         }
-        self.ledger.prefetch(heads.map(|c| (c.debit, c.credit)));
+    }
+
+    /// Asks for that memory, some commands after [`Bank::prefetch_index`].
+    #[inline]
+    pub fn prefetch(&self, command: &[u8]) {
+        let Ok((command, _)) = Command::ref_from_prefix(command) else { return };
+        self.ledger.prefetch(command.debit, command.credit);
     }
 
     /// Decides one command, or one bundle when there are several, and appends a reply for each.
@@ -628,10 +633,12 @@ impl Bank {
         let mut records = BTreeMap::new();
         for _ in 0..load_count(load, RECORDS_MAX)? {
             let [kind, key, position] = load_words(load)?;
-            digest.add(Object::Above, &[2, kind, key, position]);
-            if records.insert((u16::try_from(kind).ok()?, key), position).is_some() {
+            let place = (u16::try_from(kind).ok()?, key);
+            if records.last_key_value().is_some_and(|(last, _)| *last >= place) {
                 return None;
             }
+            digest.add(Object::Above, &[2, kind, key, position]);
+            records.insert(place, position);
         }
         Some(Bank { ledger, window, jobs, records, digest, moment, rules_known, capacity, key })
     }

@@ -57,7 +57,7 @@ impl Jobs {
         for _ in 0..load_count(load, JOBS_MAX)? {
             let [high, low, next, ended] = load_words(load)?;
             let id = Id { high, low };
-            if ended > 1 || jobs.get(id).is_some() {
+            if ended > 1 || jobs.0.last_key_value().is_some_and(|(last, _)| *last >= id) {
                 return None;
             }
             jobs.set(id, Job { next, ended: ended == 1 }, digest);

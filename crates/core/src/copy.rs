@@ -71,7 +71,7 @@ impl Service for ReaderService {
                     let work = move |reader: &pabal_journal::Reader| {
                         let walk = {
                             let fold = copy.read();
-                            if fold.sequence() < head.item {
+                            if fold.is_spoiled() || fold.sequence() < head.item {
                                 return Ok(Answered::refused(Code::NotFresh as u16));
                             }
                             let state = fold.machine().query(&Walk::query(asks, &question));

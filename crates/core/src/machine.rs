@@ -160,8 +160,13 @@ impl Machine for BankMachine {
     }
 
     #[inline]
-    fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
-        self.0.prefetch(commands);
+    fn prefetch_index(&self, command: &[u8]) {
+        self.0.prefetch_index(command);
+    }
+
+    #[inline]
+    fn prefetch(&self, command: &[u8]) {
+        self.0.prefetch(command);
     }
 
     #[inline]

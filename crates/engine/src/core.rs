@@ -8,7 +8,7 @@ use crate::request::{
 use crate::ring::{Ring, Suspect};
 use crate::room::Room;
 use crate::time::Time;
-use crate::walk::Walk;
+use crate::walk::{Ahead, Walk};
 use crate::writer::{Line, Release, Work, WriterGone};
 use pabal_fault::{Bug, Point, planted, reached};
 use pabal_journal::{Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta, Supply};
@@ -20,8 +20,6 @@ use zerocopy::IntoBytes;
 const IDLE: Duration = Duration::from_millis(5);
 /// How long the core then sleeps between looks; work wakes it at once.
 const ASLEEP: Duration = Duration::from_secs(60);
-/// Commands whose memory is asked for together.
-const AHEAD: usize = 128;
 
 /// What waits in the lanes.
 pub(crate) enum Ask<M: Machine> {
@@ -230,21 +228,19 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         };
         let mut sink = Sink { buffer, earlier: &mut earlier };
         let mut walk = Walk::<M>::new(bytes);
-        let mut ahead = walk.clone();
+        let mut ahead = Ahead::of(walk.clone(), &self.machine);
         let mut piece = *header;
         loop {
-            if ahead.rest.len() >= walk.rest.len() {
-                self.machine.prefetch(ahead.clone().take(AHEAD));
-                ahead.by_ref().take(AHEAD).for_each(drop);
-            }
             let cursor = bytes.len() - walk.rest.len();
             let Some(command) = walk.next() else { break };
             self.ring.at(cursor);
             if M::linked(command) {
                 let bundle = bundle(command, &mut walk);
+                ahead.advance(bundle.len(), &self.machine);
                 self.machine.apply(&piece, &bundle, mode, &mut sink, &mut replies);
                 piece.advance(bundle.len());
             } else {
+                ahead.advance(1, &self.machine);
                 self.machine.apply(&piece, &[command], mode, &mut sink, &mut replies);
                 piece.advance(1);
             }

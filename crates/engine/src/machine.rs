@@ -38,9 +38,13 @@ pub trait Machine: Send + 'static {
     fn begin(&mut self, time_ms: u64);
     /// Whether the request may be executed now.
     fn admit(&self, request: &RequestHeader) -> Result<(), Self::Reply>;
-    /// Asks for the memory that these commands will touch. Changes nothing.
-    fn prefetch<'a>(&self, commands: impl Iterator<Item = &'a [u8]> + Clone) {
-        let _ = commands;
+    /// Asks for what says where the memory stands that this command will touch. Changes nothing.
+    fn prefetch_index(&self, command: &[u8]) {
+        let _ = command;
+    }
+    /// Asks for that memory, some commands after [`Machine::prefetch_index`]. Changes nothing.
+    fn prefetch(&self, command: &[u8]) {
+        let _ = command;
     }
     /// Executes one command, or several that happen together, and appends a reply for each. In bulk work
     /// `request.item` is the number of the first of these, not that of the request's first.

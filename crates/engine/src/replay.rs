@@ -7,6 +7,7 @@
 use crate::machine::{Machine, Mode, Sink, read_entry};
 use crate::request::{REQUEST_OP, RequestHeader};
 use crate::time::CARRIED_MS_MAX;
+use crate::walk::Ahead;
 use pabal_fault::{Point, reached};
 use pabal_journal::{Position, Reader, Record, RecordBuffer};
 use zerocopy::FromBytes;
@@ -87,6 +88,11 @@ impl<M: Machine> Replay<M> {
     /// The machine as it is now.
     pub fn machine(&self) -> &M {
         &self.machine
+    }
+
+    /// Where earlier entries are read.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Executes one record again.
@@ -171,9 +177,7 @@ impl<M: Machine> Replay<M> {
             .iter()
             .map(|(words, length, _)| &zerocopy::IntoBytes::as_bytes(&words[..])[..*length])
             .collect();
-        for block in commands.chunks(128) {
-            self.machine.prefetch(block.iter().copied());
-        }
+        let mut ahead = Ahead::of(commands.iter().copied(), &self.machine);
         let quarantined = request.flags & RequestHeader::QUARANTINED != 0;
         let (mut at, mut piece) = (0, *request);
         while at < commands.len() {
@@ -188,6 +192,7 @@ impl<M: Machine> Replay<M> {
                 }
                 Mode::Again
             };
+            ahead.advance(end - at, &self.machine);
             self.replies.clear();
             let reader = &self.reader;
             let before = self.buffer.start_block();

@@ -155,11 +155,14 @@ points! {
     FoldOther = "fold.take: not the record that follows";
     FoldReplay = "fold.take: the record does not say what deciding it again gives";
     SnapshotLocked = "snapshot.make: another process makes one";
+    SnapshotLeft = "snapshot.make: what is left of one that could not be made cannot be removed";
+    SnapshotStale = "snapshot.make: one that is there is not of this journal, or cannot be read";
+    SnapshotNames = "snapshot.newest: the folder cannot be read";
     SnapshotUnfit = "snapshot.newest: one is passed over";
     SnapshotShort = "snapshot.load: shorter than its title";
     SnapshotTitle = "snapshot.load: the title's check fails";
     SnapshotRead = "snapshot.load: a piece cannot be read";
-    SnapshotRotten = "snapshot.load: a piece is missing, or its check fails";
+    SnapshotRotten = "snapshot.load: a piece's check fails";
     SnapshotForm = "snapshot.load: not a state, or not all of one";
     SnapshotDigest = "snapshot.load: another state than the journal's";
     RingOpen = "engine.start: the ring cannot be opened";

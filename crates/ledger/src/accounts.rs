@@ -1,8 +1,9 @@
 //! All accounts: 128 bytes each in slabs that never move, found by number through an open-addressed index.
 //!
-//! Memory per account: 128 bytes and 8 to 16 of index, half empty at least, so that most look-ups end at their
-//! first place. Slabs, not one growing array, so that growth never
-//! copies accounts nor holds them twice.
+//! Memory per account: 128 bytes and 11 to 22 of index, a quarter empty at least. A place of the index holds half of
+//! the number's hash beside the slot, so that a look-up that passes other accounts' places reads none of these
+//! accounts: each would be a wait for far memory. Slabs, not one growing array, so that growth never copies accounts
+//! nor holds them twice; nor does the index read them when it grows, as the half of the hash says each one's place.
 
 use crate::account::Account;
 use crate::saved::{Load, Save, load_count, save_words};
@@ -17,15 +18,30 @@ const SLAB: usize = 1024;
 #[derive(Default)]
 pub struct Accounts {
     slabs: Vec<Box<[Account]>>,
-    /// Slot + 1 of an account, zero for none; a power of two long, at most half full.
-    index: Vec<u32>,
+    /// Tag of an account above its slot + 1, zero for none; a power of two long, at most three quarters full.
+    index: Vec<u64>,
     len: usize,
 }
 
+/// The half of a number's hash by which the index knows it.
 #[inline(always)]
-fn spread(number: u64) -> u64 {
+fn tag(number: u64) -> u32 {
     let product = (number ^ 0x2545_f491_4f6c_dd1d) as u128 * 0x9e37_79b9_7f4a_7c15_u128;
-    product as u64 ^ (product >> 64) as u64
+    ((product as u64 ^ (product >> 64) as u64) >> 32) as u32
+}
+
+/// What the index says of the account with this number, in this slot.
+#[inline(always)]
+fn place_of(number: u64, slot: u32) -> u64 {
+    (tag(number) as u64) << 32 | (slot as u64 + 1)
+}
+
+/// The first place of a tag in an index of this length, at most twice the greatest number of accounts: its highest
+/// bits, so that places of a grown index come in the order of those before.
+#[inline(always)]
+fn home(tag: u32, length: usize) -> usize {
+    // A length is at least 64 and at most 2^33: divided by four first, the product stays within 64 bits.
+    ((tag as u64 * (length as u64 / 4)) >> 30) as usize
 }
 
 impl Accounts {
@@ -37,7 +53,7 @@ impl Accounts {
     /// Memory that they take, bytes: slabs and index, unused places included.
     pub fn bytes(&self) -> usize {
         self.slabs.len() * (SLAB * size_of::<Account>() + size_of::<Box<[Account]>>())
-            + self.index.len() * size_of::<u32>()
+            + self.index.len() * size_of::<u64>()
     }
 
     /// Whether there are none.
@@ -48,17 +64,24 @@ impl Accounts {
     /// The slot of the account with this number.
     #[inline]
     pub fn find(&self, number: u64) -> Option<u32> {
+        self.look_up(number, |slot| self.get(slot).number == number)
+    }
+
+    /// The first slot under the number's tag that `is_it`.
+    #[inline(always)]
+    fn look_up(&self, number: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         if self.index.is_empty() {
             return None;
         }
-        let mask = self.index.len() - 1;
-        let mut at = spread(number) as usize & mask;
+        let tag = tag(number);
+        let mut at = home(tag, self.index.len());
         loop {
-            let slot = self.index[at].checked_sub(1)?;
-            if self.get(slot).number == number {
+            let place = self.index[at];
+            let slot = (place as u32).checked_sub(1)?;
+            if (place >> 32) as u32 == tag && is_it(slot) {
                 return Some(slot);
             }
-            at = (at + 1) & mask;
+            at = (at + 1) & (self.index.len() - 1);
         }
     }
 
@@ -76,7 +99,7 @@ impl Accounts {
     /// Adds an account whose number is not there yet.
     pub(crate) fn insert(&mut self, account: Account) -> u32 {
         debug_assert!(self.find(account.number).is_none());
-        if (self.len + 1) * 2 > self.index.len() {
+        if self.len >= self.index.len() / 4 * 3 {
             self.grow();
         }
         if self.len == self.slabs.len() * SLAB {
@@ -85,7 +108,7 @@ impl Accounts {
         let slot = self.len as u32;
         *self.get_mut(slot) = account;
         self.len += 1;
-        Self::place(&mut self.index, account.number, slot);
+        Self::place(&mut self.index, place_of(account.number, slot));
         slot
     }
 
@@ -120,47 +143,34 @@ impl Accounts {
         }
         // Made once, in the length that growing would have come to.
         let mut length = 64;
-        while len > 0 && length < len * 2 {
+        while length / 4 * 3 < len {
             length *= 2;
         }
         accounts.index = vec![0; if len == 0 { 0 } else { length }];
         for slot in 0..len as u32 {
             let number = accounts.get(slot).number;
-            if !Self::place_new(&accounts.slabs, &mut accounts.index, number, slot) {
+            if accounts.find(number).is_some() {
                 return None;
             }
+            Self::place(&mut accounts.index, place_of(number, slot));
         }
         Some(accounts)
     }
 
-    /// Places a number that must not be there yet; false when it is.
-    fn place_new(slabs: &[Box<[Account]>], index: &mut [u32], number: u64, slot: u32) -> bool {
+    fn place(index: &mut [u64], place: u64) {
         let mask = index.len() - 1;
-        let mut at = spread(number) as usize & mask;
-        while let Some(other) = index[at].checked_sub(1) {
-            if slabs[other as usize / SLAB][other as usize % SLAB].number == number {
-                return false;
-            }
-            at = (at + 1) & mask;
-        }
-        index[at] = slot + 1;
-        true
-    }
-
-    fn place(index: &mut [u32], number: u64, slot: u32) {
-        let mask = index.len() - 1;
-        let mut at = spread(number) as usize & mask;
+        let mut at = home((place >> 32) as u32, index.len());
         while index[at] != 0 {
             at = (at + 1) & mask;
         }
-        index[at] = slot + 1;
+        index[at] = place;
     }
 
     #[cold]
     fn grow(&mut self) {
         let mut index = vec![0; (self.index.len() * 2).max(64)];
-        for slot in 0..self.len as u32 {
-            Self::place(&mut index, self.get(slot).number, slot);
+        for &place in self.index.iter().filter(|&&place| place != 0) {
+            Self::place(&mut index, place);
         }
         self.index = index;
     }
@@ -174,17 +184,14 @@ impl Accounts {
     #[inline]
     pub(crate) fn prefetch_index(&self, number: u64) {
         if !self.index.is_empty() {
-            prefetch(&self.index[spread(number) as usize & (self.index.len() - 1)]);
+            prefetch(&self.index[home(tag(number), self.index.len())]);
         }
     }
 
     /// Asks for the account's own lines, once its index line has arrived.
     #[inline]
     pub(crate) fn prefetch_account(&self, number: u64) {
-        if self.index.is_empty() {
-            return;
-        }
-        if let Some(slot) = self.index[spread(number) as usize & (self.index.len() - 1)].checked_sub(1) {
+        if let Some(slot) = self.look_up(number, |_| true) {
             self.prefetch_slot(slot);
         }
     }

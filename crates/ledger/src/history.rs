@@ -74,8 +74,9 @@ impl FarRoots {
 
     /// Writes them all.
     pub(crate) fn save(&self, save: &mut Save<'_>) {
-        save_words(save, &[self.lists.len() as u64]);
-        for (slot, list) in &self.lists {
+        let kept = if planted(Bug::SnapshotFarMissing) { 0 } else { self.lists.len() };
+        save_words(save, &[kept as u64]);
+        for (slot, list) in self.lists.iter().take(kept) {
             save_words(save, &[*slot as u64, list.len() as u64]);
             save_words(save, list);
         }
@@ -87,10 +88,11 @@ impl FarRoots {
         for _ in 0..load_count(load, slots)? {
             let [slot] = load_words(load)?;
             let slot = u32::try_from(slot).ok().filter(|slot| (*slot as usize) < slots)?;
-            if far.lists.contains_key(&slot) {
+            let roots = load_count(load, FAR_MAX)?;
+            if roots == 0 || far.lists.last_key_value().is_some_and(|(last, _)| *last >= slot) {
                 return None;
             }
-            for _ in 0..load_count(load, FAR_MAX)? {
+            for _ in 0..roots {
                 let [root] = load_words(load)?;
                 far.push(slot, root);
             }
@@ -136,6 +138,8 @@ impl Roots {
             && self.near as u32 <= self.depth()
             && (self.ranks & TWICE == 0 || smallest != 0 && near >= 2)
             && (near > 0 || self.depth() == 0)
+            && (!self.has_far() || near >= 2 && self.far().is_multiple_of(MOVED))
+            && self.positions[near..].iter().all(|unused| *unused == [0; 6])
             && self.ranks >> 62 == 0
             && self.reserved == 0
     }

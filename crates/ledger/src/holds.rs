@@ -75,8 +75,9 @@ impl Holds {
 
     /// Writes them all, by id.
     pub(crate) fn save(&self, save: &mut Save<'_>) {
-        save_words(save, &[self.by_id.len() as u64]);
-        self.by_id.iter().for_each(|(id, hold)| save_words(save, &words(*id, hold)));
+        let missing = usize::from(planted(Bug::SnapshotHoldMissing) && !self.by_id.is_empty());
+        save_words(save, &[(self.by_id.len() - missing) as u64]);
+        self.by_id.iter().skip(missing).for_each(|(id, hold)| save_words(save, &words(*id, hold)));
     }
 
     /// Reads what [`Holds::save`] wrote, and adds it to the digest. None when it is not that.
@@ -87,10 +88,11 @@ impl Holds {
             let (currency, kind) = ((kinds >> 16) as u16, kinds as u16);
             let remaining = remaining as i64;
             let hold = Hold { debit, credit, remaining, expires_ms, position, currency, kind };
-            if kinds >> 32 != 0 || remaining <= 0 || holds.set(Id { high, low }, Some(hold), digest).is_some()
-            {
+            let (id, last) = (Id { high, low }, holds.by_id.last_key_value());
+            if kinds >> 32 != 0 || remaining <= 0 || last.is_some_and(|(last, _)| *last >= id) {
                 return None;
             }
+            holds.set(id, Some(hold), digest);
         }
         Some(holds)
     }
@@ -202,9 +204,11 @@ impl Reversed {
         for _ in 0..load_count(load, REVERSED_MAX)? {
             let [position, amount, booked] = load_words(load)?;
             let reversal = Reversal { amount: amount as i64, booked: Date(u16::try_from(booked).ok()?) };
-            if reversal.amount <= 0 || reversed.set(position, Some(reversal), digest).is_some() {
+            let last = reversed.0.last_key_value();
+            if reversal.amount <= 0 || last.is_some_and(|(last, _)| *last >= position) {
                 return None;
             }
+            reversed.set(position, Some(reversal), digest);
         }
         Some(reversed)
     }

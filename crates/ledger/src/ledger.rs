@@ -115,6 +115,11 @@ impl Ledger {
 
     // ── snapshots ────────────────────────────────────────────────────────────────────────────────
 
+    /// Whether an account's history is so long that roots of it are kept aside.
+    pub fn has_far_roots(&self) -> bool {
+        self.accounts.iter().any(|account| account.roots.has_far())
+    }
+
     /// Writes the state.
     pub fn save(&self, save: &mut Save<'_>) {
         self.accounts.save(save);
@@ -585,17 +590,18 @@ impl Ledger {
 
     // ── batches, bundles, digest ─────────────────────────────────────────────────────────────────
 
-    /// Asks for what these commands will touch, in two rounds so that the second finds the first's lines.
+    /// Asks for the index lines of these accounts.
     #[inline]
-    pub fn prefetch(&self, accounts: impl Iterator<Item = (u64, u64)> + Clone) {
-        for (debit, credit) in accounts.clone() {
-            self.accounts.prefetch_index(debit);
-            self.accounts.prefetch_index(credit);
-        }
-        for (debit, credit) in accounts {
-            self.accounts.prefetch_account(debit);
-            self.accounts.prefetch_account(credit);
-        }
+    pub fn prefetch_index(&self, debit: u64, credit: u64) {
+        self.accounts.prefetch_index(debit);
+        self.accounts.prefetch_index(credit);
+    }
+
+    /// Asks for these accounts, whose index lines have been asked for some commands before.
+    #[inline]
+    pub fn prefetch(&self, debit: u64, credit: u64) {
+        self.accounts.prefetch_account(debit);
+        self.accounts.prefetch_account(credit);
     }
 
     /// Lets go of what the new business date ends.

@@ -160,7 +160,8 @@ impl Teller {
         }
         let (first, rules) = (self.journal.next(), self.bank.moment().rules);
         let bytes: Vec<&[u8]> = commands.iter().map(Sent::bytes).collect();
-        self.bank.prefetch(bytes.iter().copied());
+        bytes.iter().for_each(|command| self.bank.prefetch_index(command));
+        bytes.iter().for_each(|command| self.bank.prefetch(command));
         let mode = if quarantined { Mode::Quarantine } else { Mode::New };
         let mut replies = Vec::new();
         self.bank.apply(context, &bytes, mode, &mut self.journal, &mut replies);

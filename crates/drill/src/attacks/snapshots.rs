@@ -1,15 +1,17 @@
 //! Snapshots that are not what they should be, and a folded copy that is shown what does not follow.
 
 use super::Attack;
-use super::bank::{BankBed, DATA, config, folder, segment, start};
+use super::bank::{BankBed, DATA, SEGMENT_BLOCKS, answer, config, folder, request, segment, start};
 use crate::disk::image::{BLOCK, Loss};
-use crate::disk::{Fault, SimDisk};
+use crate::disk::{Access, Fault, SimDisk};
+use crate::sent::Sent;
 use pabal_core::BankMachine;
 use pabal_engine::fold::NotTaken;
 use pabal_engine::snapshot::{KEPT, SNAPSHOTS};
-use pabal_engine::{Fold, Machine, Stepper};
+use pabal_engine::{EngineConfig, Fold, Machine, Stepper};
 use pabal_fault::Point;
 use pabal_journal::{Disk, Reader, Record};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -22,7 +24,7 @@ pub const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "a snapshot that was cut short",
-        points: &[Point::SnapshotShort, Point::SnapshotRotten, Point::SnapshotRead],
+        points: &[Point::SnapshotShort, Point::SnapshotRead],
         run: cut_short,
     },
     Attack {
@@ -36,7 +38,18 @@ pub const ATTACKS: &[Attack] = &[
         run: forged,
     },
     Attack { name: "two who make a snapshot", points: &[Point::SnapshotLocked], run: two },
-    Attack { name: "a making that fails at each step", points: &[], run: fails },
+    Attack { name: "a making that fails at each step", points: &[Point::SnapshotLeft], run: fails },
+    Attack { name: "a making that dies at each step", points: &[], run: dies },
+    Attack { name: "a making on a disk that is full", points: &[], run: full },
+    Attack {
+        name: "snapshots of a journal that was put back from an older copy",
+        points: &[Point::SnapshotStale, Point::FindOther],
+        run: put_back,
+    },
+    Attack { name: "snapshots whose folder cannot be read", points: &[Point::SnapshotNames], run: no_names },
+    Attack { name: "snapshots of other names", points: &[], run: renamed },
+    Attack { name: "what is wrong after a snapshot", points: &[Point::ScanTorn], run: after },
+    Attack { name: "the first record of another journal", points: &[Point::FoldOther], run: other_journal },
     Attack { name: "rot before a snapshot", points: &[], run: rot_before },
     Attack {
         name: "records that do not follow",
@@ -268,7 +281,230 @@ fn fails() {
         }
     }
     assert!(failed > 3, "{failed} steps failed");
+    // And what is left of one stays, where the disk does not even let it go.
+    let fold = folded(&bed.disk);
+    bed.disk.set_free(Some(1));
+    bed.disk.arm_next(Access::Remove, Fault::Fails);
+    assert!(fold.snapshot().is_err(), "no room");
+    assert_eq!(files(&bed.disk).len(), KEPT + 1);
+    assert_eq!(begins(&bed.disk), (Some(newer), right));
+    bed.disk.set_free(None);
+    fold.snapshot().expect("made now").expect("something is new");
+    assert_eq!((begins(&bed.disk).0, files(&bed.disk).len()), (Some(last), KEPT));
     bed.is_whole();
+}
+
+/// Whoever makes one dies in it, and the machine or only the process is gone: the old ones or the new one are there, and
+/// the next making succeeds.
+fn dies() {
+    let (bed, _, newer) = with_snapshots();
+    let right = begins(&bed.disk).1;
+    let last = folded(&bed.disk).sequence();
+    let mut found = [0; 2];
+    for (fault, loss) in [Fault::Dies, Fault::DiesAfter]
+        .into_iter()
+        .flat_map(|fault| [Loss::Process, Loss::Power, Loss::PowerTorn].map(|loss| (fault, loss)))
+    {
+        for nth in 0.. {
+            let disk = SimDisk::with(bed.disk.image(), nth);
+            let fold = folded(&disk);
+            disk.arm(nth, fault);
+            let died = catch_unwind(AssertUnwindSafe(|| fold.snapshot().expect("nothing fails")));
+            disk.crash(loss);
+            let (from, digest) = begins(&disk);
+            assert!(
+                from == Some(newer) || from == Some(last),
+                "access {nth}: {from:?} of {newer} and {last}"
+            );
+            assert_eq!(digest, right);
+            found[usize::from(from == Some(last))] += 1;
+            let again = folded(&disk);
+            if from == Some(newer) {
+                again.snapshot().expect("made now").expect("something is new");
+            }
+            assert_eq!(begins(&disk), (Some(last), right));
+            let kept = files(&disk);
+            assert!(kept.iter().all(|path| path.extension().is_some_and(|e| e == "snap")), "{kept:?}");
+            if died.is_ok() {
+                break;
+            }
+        }
+    }
+    assert!(found.iter().all(|found| *found > 10), "{found:?}");
+    bed.is_whole();
+}
+
+/// Nothing is left of one that found no space: it may be all that the journal still has.
+fn full() {
+    let (bed, _, newer) = with_snapshots();
+    let right = begins(&bed.disk);
+    for free in 0..8 {
+        let disk = SimDisk::with(bed.disk.image(), free);
+        let (fold, before, used) = (folded(&disk), files(&disk), disk.image().used());
+        disk.set_free(Some(free as usize));
+        if let Err(error) = fold.snapshot() {
+            assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+            assert_eq!((files(&disk), disk.image().used()), (before, used));
+            assert_eq!((begins(&disk), right.0), (right, Some(newer)));
+            disk.set_free(None);
+            fold.snapshot().expect("made now").expect("something is new");
+        } else {
+            assert!(free > 0, "it takes some");
+        }
+        assert_eq!(begins(&disk), (Some(fold.sequence()), right.1));
+    }
+    bed.is_whole();
+}
+
+/// Snapshots of records that the journal has no more are not kept instead of those of records that it has.
+fn put_back() {
+    let (bed, ..) = with_snapshots();
+    let (mut other, mut bank) = BankBed::founded();
+    for file in files(&bed.disk) {
+        put(&other.disk, &file, &bytes(&bed.disk, &file));
+    }
+    for _ in 0..3 {
+        let paid = other.deposit();
+        other.does(&mut bank, &[paid]);
+        bank.stop().expect("stopped");
+        let right = begins(&other.disk).1;
+        let made = folded(&other.disk).snapshot().expect("made").expect("something is new");
+        assert_eq!(begins(&other.disk), (Some(made.sequence), right), "it is kept");
+        assert_eq!(files(&other.disk).len(), KEPT);
+        bank = start(&other.disk).expect("opened");
+    }
+    drop(bank);
+    let strange = files(&bed.disk);
+    assert!(
+        files(&other.disk).iter().all(|file| !strange.contains(file)),
+        "those of another journal are gone"
+    );
+}
+
+fn no_names() {
+    let (bed, ..) = with_snapshots();
+    let right = begins(&bed.disk).1;
+    let disk = SimDisk::with(bed.disk.image(), 1);
+    disk.arm_next(Access::Names, Fault::Fails);
+    let (bank, recovery) =
+        Stepper::start(Path::new(DATA), BankMachine::default(), config(&disk), &mut |_| {})
+            .expect("everything is replayed");
+    assert_eq!(recovery.snapshot, None);
+    assert_eq!(bank.stop().expect("stopped").digest(), right);
+}
+
+/// One under another name than its own is none.
+fn renamed() {
+    let (bed, _, newer) = with_snapshots();
+    let right = begins(&bed.disk).1;
+    let all = files(&bed.disk);
+    let [first, second] = &all[..] else { panic!("two are kept: {all:?}") };
+    let folder = Path::new(DATA).join(SNAPSHOTS);
+    for name in [
+        "999999999999-00.snap",
+        "18446744073709551615-.snap",
+        "0.snap",
+        "18446744073709551616-00.snap",
+        "-1-00.snap",
+        "snapshot.snap",
+        ".snap",
+        "000000000009.tmp",
+        "notes.txt",
+    ] {
+        let disk = SimDisk::with(bed.disk.image(), 1);
+        disk.rename(first, &folder.join(name)).expect("renamed");
+        assert_eq!(begins(&disk), (Some(newer), right), "{name}");
+        // The newest one under another's name, and nothing else.
+        disk.remove(second).expect("removed");
+        assert_eq!(begins(&disk), (None, right), "{name}");
+        let made = folded(&disk).snapshot().expect("made").expect("something is new");
+        assert_eq!(begins(&disk), (Some(made.sequence), right), "{name}");
+    }
+    bed.is_whole();
+}
+
+/// From a snapshot on, everything is read as ever: what is torn is cut, what rotted is refused; and a snapshot whose own
+/// record rotted is passed over, so that reading everything finds it.
+fn after() {
+    let (bed, _, newer) = with_snapshots();
+    let right = begins(&bed.disk).1;
+    let before = bed.disk.image();
+    // Where each record begins.
+    let reader = Reader::open_on(Arc::new(bed.disk.clone()), &folder()).expect("a reader");
+    let mut starts = Vec::new();
+    reader
+        .scan(&mut |record| {
+            starts.push((record.header.sequence, record.start_block));
+            Ok(())
+        })
+        .expect("sound");
+    for &(sequence, block) in &starts {
+        let rot = |byte: usize| {
+            let (number, at) = (block / SEGMENT_BLOCKS, (block % SEGMENT_BLOCKS) as usize);
+            bed.disk.change(|image| super::bed::spoil(image, &segment(number), at, |block| block[byte] ^= 1));
+        };
+        rot(BLOCK / 2);
+        let copy = SimDisk::with(bed.disk.image(), 1);
+        let opened = Stepper::start(Path::new(DATA), BankMachine::default(), config(&copy), &mut |_| {});
+        match opened {
+            // What is before the snapshot is not read.
+            Ok((_, recovery)) => {
+                assert!(sequence < newer && recovery.snapshot == Some(newer), "record {sequence}");
+            }
+            Err(error) => {
+                assert!(sequence >= newer, "record {sequence}: {error}");
+                assert!(error.to_string().contains("restore it from a copy"), "{error}");
+            }
+        }
+        bed.disk.set_image(before.clone());
+    }
+    // A torn record after it.
+    let disk = SimDisk::with(before.clone(), 1);
+    let mut bank = start(&disk).expect("opened");
+    let mut torn = BankBed::on(disk.clone());
+    torn.now_ms = bed.now_ms + 10;
+    let many: Vec<Sent> = (0..60).map(|_| torn.deposit()).collect();
+    let asked = bank.submit(request(torn.online(), &many));
+    disk.arm_next(Access::Write, Fault::Dies);
+    let died = catch_unwind(AssertUnwindSafe(|| answer(&mut bank, &asked).map(drop)));
+    assert!(died.is_err(), "it died in its write");
+    drop(bank);
+    disk.crash(Loss::Process);
+    let (from, digest) = begins(&disk);
+    assert_eq!(from, Some(newer));
+    assert!(digest == right || begins(&without(&disk)) == (None, digest), "cut, or whole");
+    // The snapshot's own record is the last: it is written once more, as ever, and what follows is made blank.
+    let last = folded(&bed.disk);
+    last.snapshot().expect("made").expect("something is new");
+    let mut bank = start(&bed.disk).expect("opened");
+    let paid = torn.deposit();
+    let reply = torn.does(&mut bank, &[paid])[0];
+    assert!(reply.position > 0);
+    bank.stop().expect("stopped");
+    let (from, digest) = begins(&bed.disk);
+    assert_eq!((from, begins(&without(&bed.disk))), (Some(last.sequence()), (None, digest)));
+    bed.is_whole();
+}
+
+/// The same disk on which nobody made a snapshot.
+fn without(disk: &SimDisk) -> SimDisk {
+    let copy = SimDisk::with(disk.image(), 1);
+    files(disk).iter().for_each(|file| copy.remove(file).expect("removed"));
+    copy
+}
+
+/// Of a journal in which there is nothing yet, too, only its own record follows.
+fn other_journal() {
+    let (bed, ..) = with_snapshots();
+    let disk = SimDisk::new(1);
+    let other = EngineConfig { journal_id: 8, ..config(&disk) };
+    drop(Stepper::start(Path::new(DATA), BankMachine::default(), other, &mut |_| {}).expect("made"));
+    let mut fold = folded(&disk);
+    let all = records(&bed.disk);
+    let first = Record::checked(all[0].as_bytes()).expect("a record");
+    assert_eq!((first.header.sequence, fold.sequence()), (1, 0));
+    assert!(matches!(fold.take(&first), Err(NotTaken::Other { got: 1, at: 0 })));
+    assert!(!fold.is_spoiled() && !fold.machine().0.is_founded());
 }
 
 /// A start from a snapshot does not read what is before it; whoever reads everything finds it.
@@ -344,6 +580,7 @@ fn follows() {
     let lies = Record::checked(lies.as_bytes()).expect("a record");
     assert!(matches!(own.take(&lies), Err(NotTaken::Differs(_))));
     assert!(matches!(own.take(&lies), Err(NotTaken::Other { .. } | NotTaken::Spoiled)));
+    assert!(own.is_spoiled(), "nothing is answered from it");
     assert!(own.snapshot().expect("not tried").is_none(), "of what is spoiled no snapshot is made");
 }
 

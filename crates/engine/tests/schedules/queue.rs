@@ -2,6 +2,7 @@
 
 use crate::trying;
 use lanes::{BULK_MAX, Next, ONLINE_BYTES_MAX, Queue, Waiting};
+use pabal_journal::sync::mpsc::channel;
 use pabal_journal::sync::spawn;
 use shuttle::rand::{Rng, thread_rng};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -42,8 +43,12 @@ struct Lanes {
 
 impl Lanes {
     fn new() -> Arc<Lanes> {
+        Lanes::of(false)
+    }
+
+    fn of(groups: bool) -> Arc<Lanes> {
         Arc::new(Lanes {
-            queue: Queue::new(false),
+            queue: Queue::new(groups),
             gone: (0..SENDERS * EACH).map(|_| AtomicU32::new(0)).collect(),
             let_in: Mutex::default(),
             taken: Mutex::default(),
@@ -146,6 +151,43 @@ fn every_request_wakes_the_core() {
             .map(|(sender, its)| spawn("sender", move || its.send(sender)))
             .collect();
         for thread in senders.into_iter().chain([core]) {
+            thread.join().expect("no panic");
+        }
+        assert_eq!(lanes.check(), (SENDERS * EACH, SENDERS * EACH));
+    });
+}
+
+/// Small requests are held while a record is being written: its end alone must wake the core then.
+#[test]
+fn what_is_held_goes_on_when_the_record_is_written() {
+    trying::every(|| {
+        let lanes = Lanes::of(true);
+        let (records, written) = channel::<()>();
+        let (core, writer) = (lanes.clone(), lanes.clone());
+        let core = spawn("core", move || {
+            while core.taken.lock().expect("not poisoned").len() < SENDERS * EACH {
+                match core.queue.next(IDLE, 2, 1 << 20) {
+                    Next::Online(items) => {
+                        core.take(items);
+                        core.queue.writes();
+                        records.send(()).expect("there is a writer");
+                    }
+                    Next::Bulk(item) => core.take([item]),
+                    Next::Idle => {}
+                    Next::Stop => unreachable!("nobody stops it"),
+                }
+            }
+        });
+        let writer = spawn("writer", move || {
+            while written.recv().is_ok() {
+                writer.queue.written();
+            }
+        });
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| (sender, lanes.clone()))
+            .map(|(sender, its)| spawn("sender", move || its.send(sender)))
+            .collect();
+        for thread in senders.into_iter().chain([core, writer]) {
             thread.join().expect("no panic");
         }
         assert_eq!(lanes.check(), (SENDERS * EACH, SENDERS * EACH));

@@ -96,6 +96,8 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
     }
     let socket = options.socket.map_or_else(|| data.join(SOCKET), Path::to_path_buf);
     let server = serve(data, &socket, options, &engine)?;
+    let waiting = signals.handle();
+    server.when_ended(move || waiting.close());
     if options.demonstration {
         guide(data, recovery.journal.records);
     }

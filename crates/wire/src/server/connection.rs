@@ -74,7 +74,7 @@ pub struct Connection {
     out: Vec<u8>,
     /// Bytes at the beginning of `out` that were written.
     written: usize,
-    /// Since when a frame stands half here although the rest of it would be read.
+    /// Since when a frame stands half here.
     midway_since: Option<Instant>,
     /// Since when nothing of what is to be written was taken.
     stalled_since: Option<Instant>,
@@ -135,7 +135,9 @@ impl Connection {
     /// Reads what is there, a round's worth at most, and hands over what is whole. True when there may be more.
     pub fn read(&mut self, counter: &mut Counter<'_>, buffer: &mut [u8]) -> Result<bool, End> {
         let kept = std::mem::take(&mut self.kept);
-        let mut whole = self.frames(&kept, counter)?;
+        // It is read again: what is half here has its time from now on.
+        let mut anew = std::mem::take(&mut self.unread);
+        anew |= self.frames(&kept, counter)?;
         let mut left = ROUND_BYTES;
         let mut more = true;
         while more && left > 0 && self.may_ask(counter.limits) {
@@ -150,16 +152,14 @@ impl Connection {
                 Err(_) => return Err(End::Gone),
             };
             left = left.saturating_sub(brought.bytes);
-            whole |= self.frames(&buffer[..brought.buffered], counter)?;
+            anew |= self.frames(&buffer[..brought.buffered], counter)?;
             // What comes after this is announced; that nothing will come was announced before.
             more = !brought.short || !self.transport.short_is_drained() || self.closing;
         }
         // What is kept, or still lies in the socket, comes when it may ask again.
         self.unread = !self.may_ask(counter.limits);
-        // While we do not read, the client cannot be blamed for what is half here.
-        let midway = self.parser.midway() && !self.unread;
-        let since = self.midway_since.filter(|_| !whole).unwrap_or(counter.now);
-        self.midway_since = midway.then_some(since);
+        let since = self.midway_since.filter(|_| !anew).unwrap_or(counter.now);
+        self.midway_since = self.parser.midway().then_some(since);
         Ok(more && !self.unread)
     }
 
@@ -317,7 +317,8 @@ impl Connection {
             Stage::Greeting { until } => Some(until),
             _ => None,
         };
-        let midway = self.midway_since.map(|since| since + limits.midway);
+        // While we do not read, the client cannot be blamed for what is half here.
+        let midway = self.midway_since.filter(|_| !self.unread).map(|since| since + limits.midway);
         let stalled = self.stalled_since.map(|since| since + limits.taking);
         [greeting, midway, stalled].into_iter().flatten().min()
     }

@@ -10,7 +10,8 @@
 //! middle of a handshake or a frame, or says nothing at first. A client that breaks a rule of [`crate::frame`] is told
 //! so, and disconnected. One that goes is forgotten: what it asked is still done, and its answers are dropped.
 //!
-//! *A panic of the service* on this thread ends it: what it stands in front of is not to be trusted then.
+//! *A panic of the service* on this thread ends it, and with it the server ([`Server::when_ended`]): what it stands in
+//! front of is not to be trusted then.
 
 mod connection;
 mod follow;
@@ -182,6 +183,12 @@ impl Server {
     /// Where it listens on TCP.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Does this once it has ended, however that came: whoever waits for something else must hear of it, as nobody is
+    /// served any more.
+    pub fn when_ended(&self, then: impl FnOnce() + Send + 'static) {
+        self.outbox.when_closed(Box::new(then));
     }
 
     /// Takes nothing more in, waits until everything that was asked is answered and taken, for so long at most, and

@@ -36,6 +36,8 @@ struct State {
     drain_until: Option<Instant>,
     /// The server has ended: nobody takes anything any more.
     closed: bool,
+    /// What is to be done then.
+    when_closed: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Outbox {
@@ -85,9 +87,22 @@ impl Outbox {
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let left = std::mem::take(&mut state.going);
+        let (left, then) = (std::mem::take(&mut state.going), state.when_closed.take());
         drop(state);
         drop(left);
+        if let Some(then) = then {
+            then();
+        }
+    }
+
+    /// Does this when the server has ended: at once, if it has.
+    pub fn when_closed(&self, then: Box<dyn FnOnce() + Send>) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            return then();
+        }
+        state.when_closed = Some(then);
     }
 
     fn tell(&self, mut state: MutexGuard<'_, State>) {

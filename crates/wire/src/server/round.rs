@@ -27,6 +27,9 @@ const BUFFER_BYTES: usize = 64 << 10;
 const ACCEPTED_MAX: usize = 64;
 /// Clients beyond the bound who are told so at a time; those beyond these are closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
+/// Handshakes that are gone on with in a round: each takes the time of some hundred requests. The next follow in the
+/// next.
+const HANDSHAKES_MAX: usize = 4;
 /// How long it waits when the system has no room for another client.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
@@ -89,13 +92,6 @@ impl Round {
 
     /// Goes round until it is told to drain; whether all was answered and taken then.
     pub fn run(mut self) -> io::Result<bool> {
-        let outbox = self.outbox.clone();
-        let ended = self.rounds();
-        outbox.close();
-        ended
-    }
-
-    fn rounds(&mut self) -> io::Result<bool> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.wait(&mut events)?;
@@ -209,8 +205,16 @@ impl Round {
             self.turns.clear();
             return;
         }
+        let mut handshakes = 0;
         for place in std::mem::take(&mut self.turns) {
             let Some(connection) = self.connections.at(place) else { continue };
+            if connection.transport().is_handshaking() {
+                handshakes += 1;
+                if handshakes > HANDSHAKES_MAX {
+                    self.turns.push(place);
+                    continue;
+                }
+            }
             connection.in_turn = false;
             let mut counter = Counter {
                 outbox: &self.outbox,
@@ -282,7 +286,9 @@ impl Round {
                     continue;
                 }
             }
-            if connection.unread && connection.may_ask(&self.limits) {
+            if !connection.may_ask(&self.limits) {
+                connection.unread = true;
+            } else if connection.unread {
                 take_turn(&mut self.turns, place, connection);
             }
             self.look_at = earlier(self.look_at, connection.deadline(&self.limits));
@@ -339,6 +345,13 @@ impl Round {
         if let Ok(stream) = connection.into_transport().into_blocking(self.limits.following) {
             self.service.follow(head, stream);
         }
+    }
+}
+
+impl Drop for Round {
+    /// However it ended, a panic of the service included: answers have nowhere to go.
+    fn drop(&mut self) {
+        self.outbox.close();
     }
 }
 

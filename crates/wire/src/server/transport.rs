@@ -10,6 +10,10 @@ use rustls::ServerConnection;
 
 use super::follow;
 
+/// Reads of a socket that may bring nothing to say, at most: a record is at most five, a handshake some twenty. A client
+/// that goes on so is disconnected, as it would keep the others waiting.
+const READS_MAX: usize = 64;
+
 pub enum Transport {
     Unix(UnixStream),
     Tls(Box<Tls>),
@@ -45,6 +49,11 @@ impl Transport {
             }),
             Transport::Tls(tls) => tls.write(bytes),
         }
+    }
+
+    /// Whether it is not yet known who is there.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self, Transport::Tls(tls) if tls.session.is_handshaking())
     }
 
     /// Whether the session has something to send of its own.
@@ -108,7 +117,7 @@ impl Read for Transport {
 impl Tls {
     /// What was decrypted; nothing more than that is taken from the socket. It would block only when the socket would.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        loop {
+        for _ in 0..READS_MAX {
             if let Some(read) = blocks(self.session.reader().read(bytes))? {
                 return Ok(read);
             }
@@ -119,6 +128,7 @@ impl Tls {
                 .process_new_packets()
                 .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         }
+        Err(io::Error::new(ErrorKind::InvalidData, "records that say nothing"))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<Written> {

@@ -58,6 +58,26 @@ fn a_client_that_does_not_take_its_answers_does_not_hold_up_the_end_for_ever() {
     assert!(!house.server().drain(Duration::from_millis(50)));
 }
 
+/// Nobody waits for ever for a server that is no more.
+#[test]
+fn a_server_whose_service_panics_ends_and_says_so() {
+    let mut house = House::open(Limits::default());
+    let (ended, end) = std::sync::mpsc::channel();
+    let server = house.server();
+    server.when_ended(move || ended.send(()).unwrap());
+    let mut client = house.client();
+    client.submit(1, &[0; 8]);
+    let asked = house.request();
+    assert!(end.try_recv().is_err(), "it serves");
+    // Who takes the requests is gone, which the service does not bear.
+    house.requests = std::sync::mpsc::channel().1;
+    client.submit(2, &[0; 8]);
+    end.recv_timeout(PATIENCE).expect("it is said");
+    assert!(client.next().is_none());
+    asked.answer.send(long(8));
+    assert!(!server.drain(PATIENCE), "not as it should");
+}
+
 #[test]
 fn a_server_that_is_dropped_ends_at_once() {
     let mut house = House::open(Limits::default());

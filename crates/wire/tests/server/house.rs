@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,7 +35,12 @@ pub type Followed = (Head, Box<dyn Write + Send>);
 pub struct Desk {
     requests: Mutex<Sender<Asked>>,
     follows: Mutex<Sender<Followed>>,
+    hold: Mutex<Option<Hold>>,
+    calls: AtomicUsize,
 }
+
+/// Says that the server's thread is held, and waits until it is let go.
+struct Hold(Sender<()>, Receiver<()>);
 
 impl Service for Desk {
     fn welcome(&self) -> (Welcome, u64) {
@@ -43,6 +49,11 @@ impl Service for Desk {
 
     fn asked(&self, asked: Vec<Asked>) {
         assert!(!asked.is_empty(), "called for something");
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if let Some(Hold(held, go)) = self.hold.lock().unwrap().take() {
+            held.send(()).expect("the test goes on");
+            go.recv_timeout(PATIENCE).expect("it is let go");
+        }
         for asked in asked {
             if asked.head.kind == Asking::Query as u16 {
                 asked.answer.send(echo(asked.body));
@@ -71,6 +82,7 @@ pub fn long(bytes: usize) -> Answered {
 
 pub struct House {
     pub server: Option<Server>,
+    desk: Arc<Desk>,
     pub requests: Receiver<Asked>,
     pub follows: Receiver<Followed>,
     pub folder: TempDir,
@@ -85,8 +97,8 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let (desk, requests, follows) = desk();
         let config = Config { listen: listen(folder.path().into()), limits, codes: CODES };
-        let server = Some(Server::start(config, desk).expect("a server starts"));
-        House { server, requests, follows, folder }
+        let server = Some(Server::start(config, desk.clone()).expect("a server starts"));
+        House { server, desk, requests, follows, folder }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -107,6 +119,23 @@ impl House {
         client
     }
 
+    /// Holds the server's thread with this client's question while something else is done, so that the server meets all
+    /// that at once. The client has its answer then.
+    pub fn meanwhile(&self, client: &mut Client<UnixStream>, tag: u64, something: impl FnOnce()) {
+        let ((held, is_held), (go, going)) = (channel(), channel());
+        *self.desk.hold.lock().unwrap() = Some(Hold(held, going));
+        client.send(&frame(Asking::Query, tag, &[0; 8]));
+        is_held.recv_timeout(PATIENCE).expect("the server comes to it");
+        something();
+        go.send(()).expect("it waits");
+        assert_eq!(client.next().expect("an answer").0.tag, tag);
+    }
+
+    /// How often the service was called with what was asked.
+    pub fn calls(&self) -> usize {
+        self.desk.calls.load(Ordering::SeqCst)
+    }
+
     /// The next request.
     pub fn request(&self) -> Asked {
         self.requests.recv_timeout(PATIENCE).expect("a request comes")
@@ -125,7 +154,12 @@ impl House {
 pub fn desk() -> (Arc<Desk>, Receiver<Asked>, Receiver<Followed>) {
     let (requests, requested) = channel();
     let (follows, followed) = channel();
-    let desk = Desk { requests: Mutex::new(requests), follows: Mutex::new(follows) };
+    let desk = Desk {
+        requests: Mutex::new(requests),
+        follows: Mutex::new(follows),
+        hold: Mutex::default(),
+        calls: AtomicUsize::new(0),
+    };
     (Arc::new(desk), requested, followed)
 }
 

@@ -89,7 +89,26 @@ fn answers_come_from_several_threads_at_once() {
     threads.into_iter().for_each(|answerer| answerer.join().unwrap());
 }
 
-/// All that comes in one round is handed over in one call, and what one sends does not keep others waiting.
+#[test]
+fn all_that_comes_in_one_round_is_handed_over_in_one_call() {
+    let house = House::open(Limits::default());
+    let mut witness = house.client();
+    let mut clients: Vec<_> = (0..20).map(|_| house.client()).collect();
+    let before = house.calls();
+    house.meanwhile(&mut witness, 0, || {
+        for client in &mut clients {
+            (0..30).for_each(|tag| client.submit(tag, &[0; 64]));
+        }
+    });
+    let answers = house.answers(600);
+    assert_eq!(house.calls() - before, 2, "the witness's question, and all the others' requests");
+    answers.into_iter().for_each(|(_, answer, _)| answer.send(long(8)));
+    for client in &mut clients {
+        (0..30).for_each(|tag| assert_eq!(client.next().unwrap().0.tag, tag));
+    }
+}
+
+/// What one sends does not keep others waiting.
 #[test]
 fn a_flood_of_frames_keeps_nobody_waiting() {
     let house = House::open(Limits::default());

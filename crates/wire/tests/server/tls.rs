@@ -195,7 +195,7 @@ fn plain_frames_on_the_door_for_tls_are_not_answered() {
 
 #[test]
 fn half_a_handshake_ends_by_itself() {
-    let bank = Bank::open(Limits { greeting: Duration::from_millis(500), ..Limits::default() });
+    let bank = Bank::open(Limits { greeting: Duration::from_secs(1), ..Limits::default() });
     let folder = tempfile::tempdir().unwrap();
     let ours = identity(folder.path(), "ours", &bank.authority);
     let mut session = tls::session(NAME, tls::client(&ours).unwrap()).unwrap();
@@ -212,6 +212,27 @@ fn half_a_handshake_ends_by_itself() {
         }
     }
     bank.goes_on();
+}
+
+/// More come at a time than a round goes on with: all get in.
+#[test]
+fn many_handshakes_at_a_time_all_come_to_their_end() {
+    let bank = Bank::open(Limits::default());
+    let mut local = bank.house.client();
+    let folder = tempfile::tempdir().unwrap();
+    let ours = tls::client(&identity(folder.path(), "ours", &bank.authority)).unwrap();
+    let mut clients: Vec<_> = (0..40)
+        .map(|_| {
+            let socket = TcpStream::connect(bank.address).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut stream = StreamOwned::new(tls::session(NAME, ours.clone()).unwrap(), socket);
+            stream.conn.write_tls(&mut stream.sock).unwrap();
+            Client::new(stream)
+        })
+        .collect();
+    local.round_trip(1);
+    clients.iter_mut().for_each(Client::hello);
+    clients.iter_mut().for_each(|client| client.round_trip(2));
 }
 
 #[test]
