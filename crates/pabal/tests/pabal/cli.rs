@@ -348,7 +348,9 @@ fn reads_are_measured_on_a_journal_made_for_it() {
         let [p50, p99] = ["p50", "p99"].map(|q| report[times][q].as_f64().expect("a time"));
         assert!(0.0 < p50 && p50 <= p99, "{report}");
     }
-    assert!(report["as_of_us"]["max"].as_f64() >= report["as_of_us"]["p99"].as_f64());
+    let as_of = |what: &str| report["as_of_us"][what].as_f64().expect("a time");
+    assert!(as_of("max") >= as_of("p99") && as_of("max") >= as_of("slowest_day_median"), "{report}");
+    assert!(report["statement_cold_ceiling_us"]["p50"].as_f64() > Some(0.0), "{report}");
     assert_eq!(std::fs::read_dir(&dir).expect("a folder").count(), 0, "nothing is left");
     let memory = std::path::Path::new("/dev/shm");
     if memory.is_dir() {

@@ -8,7 +8,11 @@
 //! *Warm*: what is asked was asked once before, and fits the cache that a core and a reader have. *Beyond the cache*:
 //! all accounts in turn, more than it holds, out of the system's page cache. *Cold*: a new reader, nothing cached, the
 //! page cache emptied of the journal before each; that the disk was really read is looked up, and a folder where it is
-//! not (a file system in memory) is refused.
+//! not (a file system in memory) is refused. Beside it stands its ceiling, in turns with it: as many blocks read one
+//! after the other from the same files, with no journal.
+//!
+//! *Any day*: the greatest time of all also says when something else had the processor, so the slowest day's median over
+//! its [`ROUNDS`] stands beside it: what that day takes every time.
 
 use super::inside::open_accounts;
 use super::{FIRST, WON, thousandths};
@@ -29,7 +33,8 @@ use pabal_journal::{JournalConfig, Reader};
 use rustix::fs::{Advice, fadvise};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use zerocopy::IntoBytes;
 
@@ -44,7 +49,7 @@ const WARM: usize = 20_000;
 /// Statements that are timed cold.
 const COLD: u64 = 200;
 /// Any day but the last, which the newest entry answers alone, is asked for so often.
-const ROUNDS: u64 = 5;
+const ROUNDS: usize = 5;
 
 /// What to measure.
 #[derive(Clone, Copy)]
@@ -74,14 +79,20 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
         "statement_read_us": two(&warm),
         "statement_beyond_cache_us": two(&beyond),
         "statement_cold_us": two(&cold.times),
+        "statement_cold_ceiling_us": two(&cold.ceiling),
         "statement_cold_kib": thousandths(cold.kib),
-        "as_of_us": { "p50": us(&as_of, 0.5), "p99": us(&as_of, 0.99), "max": us(&as_of, 1.0) },
+        "as_of_us": {
+            "p50": us(&as_of.times, 0.5),
+            "p99": us(&as_of.times, 0.99),
+            "max": us(&as_of.times, 1.0),
+            "slowest_day_median": thousandths(as_of.slowest_day_ns as f64 / 1000.0),
+        },
     }))
 }
 
 /// A journal to read.
 struct Made {
-    dir: std::path::PathBuf,
+    dir: PathBuf,
     /// Of each account, the first being the one with all entries, its newest.
     heads: Vec<u64>,
     /// The block after the last record.
@@ -153,10 +164,32 @@ impl Made {
         Ok(history.balance_as_of(self.heads[0], day)?)
     }
 
+    /// Reads so many blocks that were written, far apart, one after the other; others in each round.
+    fn blocks(&self, count: u64, round: u64) -> anyhow::Result<()> {
+        let segments: Vec<File> = self.segments()?.into_iter().map(File::open).collect::<Result<_, _>>()?;
+        let of_one = u64::from(JournalConfig::default().segment_blocks);
+        let mut block = [0; pabal_journal::BLOCK];
+        for n in 0..count {
+            let at = (round * count + n) * step(self.end) % self.end;
+            let segment = segments.get((at / of_one) as usize).context("a segment")?;
+            segment.read_exact_at(&mut block, at % of_one * pabal_journal::BLOCK as u64)?;
+        }
+        Ok(())
+    }
+
+    /// The journal's files, in order.
+    fn segments(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let files = std::fs::read_dir(&self.dir)?.map(|file| file.map(|file| file.path()));
+        let mut files: Vec<PathBuf> = files.collect::<Result<_, _>>()?;
+        files.retain(|file| file.extension().is_some_and(|end| end == "seg"));
+        files.sort();
+        Ok(files)
+    }
+
     /// Takes the journal out of the page cache.
     fn forget(&self) -> anyhow::Result<()> {
-        for file in std::fs::read_dir(&self.dir)? {
-            fadvise(File::open(file?.path())?, 0, None, Advice::DontNeed)?;
+        for segment in self.segments()? {
+            fadvise(File::open(segment)?, 0, None, Advice::DontNeed)?;
         }
         Ok(())
     }
@@ -177,11 +210,16 @@ fn times() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new(3)?)
 }
 
-fn timed<T>(times: &mut Histogram<u64>, read: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+/// What was read, and the nanoseconds that it took.
+fn timed<T>(
+    times: &mut Histogram<u64>,
+    read: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(T, u64)> {
     let begun = Instant::now();
     let read = read()?;
-    times.record(begun.elapsed().as_nanos() as u64)?;
-    Ok(read)
+    let ns = begun.elapsed().as_nanos() as u64;
+    times.record(ns)?;
+    Ok((read, ns))
 }
 
 /// Statements of as many accounts as the cache holds half-way.
@@ -209,20 +247,33 @@ fn beyond(made: &Made) -> anyhow::Result<Histogram<u64>> {
     Ok(times)
 }
 
+struct AsOf {
+    times: Histogram<u64>,
+    /// The greatest of all days' medians.
+    slowest_day_ns: u64,
+}
+
 /// The balance of the one account at the end of any day.
-fn as_of(made: &Made) -> anyhow::Result<Histogram<u64>> {
+fn as_of(made: &Made) -> anyhow::Result<AsOf> {
     let (reader, mut times) = (made.reader()?, times()?);
     let days = u64::from(made.last_day - made.first_day).max(1);
-    let before: Vec<i64> = (0..days)
-        .map(|day| made.balance(&reader, made.first_day + day as u16))
-        .collect::<anyhow::Result<_>>()?;
-    for n in 0..days * ROUNDS {
-        // Days far apart follow one another: a step that has no divisor in common with their number.
-        let day = n * step(days) % days;
-        let balance = timed(&mut times, || made.balance(&reader, made.first_day + day as u16))?;
-        ensure!(balance == before[day as usize], "two balances of one day");
+    let balance = |day: u64| made.balance(&reader, made.first_day + day as u16);
+    let before: Vec<i64> = (0..days).map(balance).collect::<anyhow::Result<_>>()?;
+    let mut each = vec![[0; ROUNDS]; days as usize];
+    for round in 0..ROUNDS {
+        for n in 0..days {
+            // Days far apart follow one another: a step that has no divisor in common with their number.
+            let day = n * step(days) % days;
+            let (found, ns) = timed(&mut times, || balance(day))?;
+            ensure!(found == before[day as usize], "two balances of one day");
+            each[day as usize][round] = ns;
+        }
     }
-    Ok(times)
+    let median = |mut day: [u64; ROUNDS]| {
+        day.sort_unstable();
+        day[ROUNDS / 2]
+    };
+    Ok(AsOf { times, slowest_day_ns: each.into_iter().map(median).max().unwrap_or(0) })
 }
 
 /// A number that goes round all of so many in an order that is none.
@@ -238,12 +289,14 @@ fn step(of: u64) -> u64 {
 
 struct Cold {
     times: Histogram<u64>,
+    /// As many blocks, with no journal.
+    ceiling: Histogram<u64>,
     /// Read from the disk for one statement.
     kib: f64,
 }
 
 fn cold(made: &Made) -> anyhow::Result<Cold> {
-    let (mut times, mut bytes) = (times()?, 0);
+    let (mut times, mut ceiling, mut bytes) = (times()?, times()?, 0);
     let others = made.heads.len() as u64 - 1;
     let statements = COLD.min(others);
     for n in 0..statements {
@@ -251,14 +304,17 @@ fn cold(made: &Made) -> anyhow::Result<Cold> {
         let reader = made.reader()?;
         let before = bytes_read()?;
         timed(&mut times, || made.statement(&reader, 1 + (n * step(others) % others) as usize))?;
-        bytes += bytes_read()? - before;
+        let read = bytes_read()? - before;
+        bytes += read;
+        made.forget()?;
+        timed(&mut ceiling, || made.blocks(read / pabal_journal::BLOCK as u64, n))?;
     }
     let kib = bytes as f64 / statements as f64 / 1024.0;
     ensure!(
         kib >= 4.0,
         "the journal stays in memory here, so nothing can be read cold: name a disk with --dir"
     );
-    Ok(Cold { times, kib })
+    Ok(Cold { times, ceiling, kib })
 }
 
 /// What this process had read from a disk so far.
