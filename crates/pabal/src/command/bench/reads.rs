@@ -259,17 +259,17 @@ fn as_of(made: &Made) -> anyhow::Result<AsOf> {
     let days = u64::from(made.last_day - made.first_day).max(1);
     let balance = |day: u64| made.balance(&reader, made.first_day + day as u16);
     let before: Vec<i64> = (0..days).map(balance).collect::<anyhow::Result<_>>()?;
-    let mut each = vec![[0; ROUNDS]; days as usize];
-    for round in 0..ROUNDS {
+    let mut each = vec![Vec::with_capacity(ROUNDS); days as usize];
+    for _ in 0..ROUNDS {
         for n in 0..days {
             // Days far apart follow one another: a step that has no divisor in common with their number.
             let day = n * step(days) % days;
             let (found, ns) = timed(&mut times, || balance(day))?;
             ensure!(found == before[day as usize], "two balances of one day");
-            each[day as usize][round] = ns;
+            each[day as usize].push(ns);
         }
     }
-    let median = |mut day: [u64; ROUNDS]| {
+    let median = |mut day: Vec<u64>| {
         day.sort_unstable();
         day[ROUNDS / 2]
     };
