@@ -592,6 +592,11 @@ mod tests {
             }
         }
         assert_eq!(window.len(), kept.len() as u64);
+        let mut sum = Digest::default();
+        for (id, place) in kept.iter() {
+            sum.add(Object::Id, &[id.high, id.low, place | (place % 5) << 56]);
+        }
+        assert_eq!(digest, sum, "what was forgotten went out of the digest");
         for (id, place) in kept {
             assert_eq!(window.look_up(id, NOW), Seen::At(place));
         }
