@@ -52,7 +52,8 @@ fuzz_target!(init: seeds::plant("apply"), |data: &[u8]| {
             now = now.saturating_add(u64::from(input.u32()) << (input.u8() & 31)).min((1 << 48) - 1);
             bank.begin(now);
         }
-        bank.prefetch(commands.iter().copied());
+        commands.iter().for_each(|command| bank.prefetch_index(command));
+        commands.iter().for_each(|command| bank.prefetch(command));
         let (before, admitted) = (sink.entries.len(), bank.admit(&context).is_ok());
         let replies = ask(&mut bank, &context, &commands, Mode::New, &mut sink);
         // An item of a job that has ended hears so, which is final, and leaves nothing.

@@ -51,8 +51,8 @@ fuzz_target!(init: seeds::plant("replay"), |data: &[u8]| {
     SCRATCH.with(|scratch| {
         let folder = scratch.empty("journal");
         image.write(&folder);
-        let mut machine = BankMachine(Bank::knowing(known));
-        let mut replay = Replay::new(&mut machine, Reader::open(&folder).expect("a reader"));
+        let machine = BankMachine(Bank::knowing(known));
+        let mut replay = Replay::new(machine, Reader::open(&folder).expect("a reader"));
         verify(&folder, &mut |record| {
             // A forger knows what replaying a record gives, and gets past the comparison: so it goes on.
             let _ = replay.record(record);

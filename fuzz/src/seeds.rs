@@ -7,15 +7,21 @@ use flate2::read::MultiGzDecoder;
 use pabal_bank::command::{self, change};
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::entry::{COMMAND_BYTES, flags};
-use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Status};
-use pabal_core::BankMachine;
+use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind, Posting, Status};
+use pabal_core::question::LINES_MAX;
+use pabal_core::{BankMachine, Question};
+use pabal_engine::engine::JOURNAL;
 use pabal_engine::request::REQUEST_OP;
-use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, TimeSource};
-use pabal_journal::{BLOCK, JournalConfig, RecordHeader, verify};
+use pabal_engine::{
+    Commands, Engine, EngineConfig, Lane, Machine, Replay, Request, RequestHeader, TimeSource,
+};
+use pabal_journal::{BLOCK, JournalConfig, Reader, RecordHeader, verify};
+use pabal_wire::frame::{VERSION, VERSION_OLDEST};
+use pabal_wire::{Asking, Head, Kind as FrameKind, Reply as FrameHead};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// The variable that names the folder into which a target puts its seeds before it begins.
 pub const FOLDER: &str = "PABAL_FUZZ_SEEDS";
@@ -52,6 +58,8 @@ struct Written {
     start_block: u64,
     entries: Vec<Vec<u8>>,
     blocks: Vec<u8>,
+    /// The state after it, as a snapshot keeps it.
+    state: Vec<u8>,
 }
 
 /// What a bank wrote.
@@ -62,12 +70,18 @@ impl Story {
         let scratch = Scratch::new();
         tell(scratch.path());
         let mut records = Vec::new();
-        verify(&scratch.path().join(pabal_engine::engine::JOURNAL), &mut |record| {
+        let folder = scratch.path().join(JOURNAL);
+        let mut replay = Replay::new(BankMachine::default(), Reader::open(&folder).expect("a reader"));
+        verify(&folder, &mut |record| {
+            replay.record(record)?;
+            let mut state = Vec::new();
+            replay.machine().save(&mut |bytes| state.extend_from_slice(bytes));
             records.push(Written {
                 header: *record.header,
                 start_block: record.start_block,
                 entries: record.entries().map(|(_, entry)| entry.to_vec()).collect(),
                 blocks: record.blocks.to_vec(),
+                state,
             });
             Ok(())
         })
@@ -80,9 +94,13 @@ impl Story {
             "apply" => self.commands(),
             "block" => self.0.iter().map(|r| trimmed(&r.blocks).to_vec()).collect(),
             "command" => self.entries(),
+            "frames" => self.frames(),
             "journal" => self.journals(),
+            "queries" => self.questions(),
             "replay" => vec![self.records(2), self.records(3)],
             "ring" => self.requests(),
+            // By a program that knows the newest rules.
+            "snapshots" => self.0.iter().map(|r| [&[1], &r.state[..]].concat()).collect(),
             other => panic!("no seeds for {other}"),
         }
     }
@@ -109,6 +127,50 @@ impl Story {
         seeds
     }
 
+    /// For `frames`: a conversation of each side, its frames in form and as bytes, each frame a piece or all of them one.
+    fn frames(&self) -> Vec<Vec<u8>> {
+        let asked = |asking: Asking, item: u64, count: u32, body: &[u8]| {
+            let (length, kind) = (body.len() as u32, asking as u16);
+            let head =
+                Head { length, kind, version: VERSION, class: 1, lane: 1, count, item, ..Head::default() };
+            [head.as_bytes(), body].concat()
+        };
+        let said = |kind: FrameKind, count: u32, body: &[u8]| {
+            let (length, kind) = (body.len() as u32, kind as u16);
+            let head = FrameHead { length, kind, count, sequence: 7, ..FrameHead::default() };
+            [head.as_bytes(), body].concat()
+        };
+        let commands: Vec<u8> =
+            self.0.iter().flat_map(|r| &r.entries).filter_map(|entry| sent(entry)).flatten().collect();
+        let client = [
+            asked(Asking::Hello, u64::from(VERSION), u32::from(VERSION_OLDEST), &[]),
+            asked(Asking::Submit, 0, 9, &commands[..commands.len().min(4096)]),
+            asked(Asking::Query, 7, 0, &[1; 64]),
+            asked(Asking::Follow, 1, 0, &[]),
+        ];
+        let blocks = &self.0[0].blocks;
+        let server = [
+            said(FrameKind::Welcome, 0, &[1; 32]),
+            said(FrameKind::Replies, 2, &[3; 64]),
+            said(FrameKind::Answer, 0, b"an answer of any length"),
+            said(FrameKind::Refused, 0, &[]),
+            said(FrameKind::Unknown, 0, &[]),
+            said(FrameKind::Record, 0, &blocks[..blocks.len().min(4096)]),
+        ];
+        let mut seeds = Vec::new();
+        for (direction, frames) in [(0, &client[..]), (1, &server[..])] {
+            for bits in [direction, direction | 2] {
+                let mut seed = vec![bits];
+                frames.iter().for_each(|frame| put_piece(&mut seed, frame));
+                seeds.push(seed);
+            }
+            let mut seed = vec![direction];
+            put_piece(&mut seed, &frames.concat());
+            seeds.push(seed);
+        }
+        seeds
+    }
+
     /// For `journal`: the whole folder, and the folder with each of its records as the last.
     fn journals(&self) -> Vec<Vec<u8>> {
         let segments = self.0.last().expect("records").start_block as usize / SEGMENT_BLOCKS + 2;
@@ -126,6 +188,30 @@ impl Story {
             }
         }
         seeds
+    }
+
+    /// For `queries`: of each kind, about each account that money moved on, and before each of its entries.
+    fn questions(&self) -> Vec<Vec<u8>> {
+        let entries = self.0.iter().flat_map(|r| &r.entries);
+        let booked =
+            entries.filter_map(|entry| Posting::read_from_prefix(entry).ok()).filter(|p| p.0.is_booked());
+        let sides: Vec<_> = booked.flat_map(|(p, _)| [p.outcome.debit, p.outcome.credit]).collect();
+        let accounts: BTreeSet<u64> = sides.iter().map(|side| side.account).collect();
+        let mut questions =
+            vec![Question::status(), Question::job(Id::new(START_MS, 0, 4)), Question::account(9999)];
+        for &account in &accounts {
+            questions.push(Question::account(account));
+            questions.push(Question::statement(account, 2));
+            questions.push(Question { from: TODAY, to: TODAY, ..Question::statement(account, LINES_MAX) });
+            questions
+                .extend([TODAY.0 - 1, TODAY.0, TODAY.0 + 1].map(|day| Question::as_of(account, Date(day))));
+        }
+        questions.extend(
+            sides
+                .iter()
+                .map(|side| Question { before: side.previous, ..Question::statement(side.account, 1) }),
+        );
+        questions.iter().map(|question| [&[0], question.as_bytes()].concat()).collect()
     }
 
     /// For `replay`: all records, to be read by a bank that knows rules up to these.
@@ -243,7 +329,7 @@ pub fn config() -> EngineConfig {
 }
 
 /// A little of everything.
-fn tell(data: &Path) {
+pub fn tell(data: &Path) {
     let mut bank = Teller::start(data);
     bank.begin(1);
     let cash = 100 + Class::Cash as u64;

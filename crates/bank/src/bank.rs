@@ -8,6 +8,7 @@ use pabal_fault::{Bug, planted};
 use pabal_ledger::account::{Account, Status};
 use pabal_ledger::digest::{Digest, Object};
 use pabal_ledger::entry::{ENTRY_UNITS, flags};
+use pabal_ledger::saved::{Load, Save, load_count, load_words, save_words};
 use pabal_ledger::window::{CLASSES, Seen, Window};
 use pabal_ledger::{Asked, Code, Command, Date, Id, Ledger, Moment, Op, Outcome, Posting, Verdict};
 use std::collections::BTreeMap;
@@ -51,6 +52,8 @@ pub enum Mode {
     Quarantine,
 }
 
+/// The form in which the state is saved. Another form takes the next number; a snapshot of another form is passed over.
+const SAVED: u64 = 1;
 /// Kept records at most; at the bound new ones are refused with `state_full`.
 const RECORDS_MAX: usize = 16 << 20;
 
@@ -590,6 +593,54 @@ impl Bank {
         self.ledger.end_bundle(false);
         sink.rewind(mark);
         failed
+    }
+
+    // ── snapshots ────────────────────────────────────────────────────────────────────────────────
+
+    /// Writes the state: what its digest is of, and nothing else.
+    pub fn save(&self, save: &mut Save<'_>) {
+        let Moment { time_ms, date, rules } = self.moment;
+        let (date, rules, capacity) = (date.0 as u64, rules as u64, self.capacity as u64);
+        save_words(save, &[SAVED, self.window.is_some() as u64, time_ms, date, rules, capacity, self.key]);
+        self.ledger.save(save);
+        if let Some(window) = &self.window {
+            window.save(save);
+        }
+        self.jobs.save(save);
+        save_words(save, &[self.records.len() as u64]);
+        for ((kind, key), position) in &self.records {
+            save_words(save, &[*kind as u64, *key, *position]);
+        }
+    }
+
+    /// Reads what [`Bank::save`] wrote, into a bank that knows rules up to this version. None when it is not that, or
+    /// of rules that are not known. Its digest is added up anew: compare it with the one that is wanted.
+    pub fn load(rules_known: u32, load: &mut Load<'_>) -> Option<Bank> {
+        let [form, founded, time_ms, date, rules, capacity, key] = load_words(load)?;
+        let moment =
+            Moment { time_ms, date: Date(u16::try_from(date).ok()?), rules: u32::try_from(rules).ok()? };
+        let capacity = u32::try_from(capacity).ok()?;
+        if form != SAVED || founded > 1 || moment.rules > rules_known {
+            return None;
+        }
+        let ledger = Ledger::load(load)?;
+        let mut digest = Digest::default();
+        let window = match founded {
+            1 => Some(Window::new(capacity, key).load(load, &mut digest)?),
+            _ => None,
+        };
+        let jobs = Jobs::load(load, &mut digest)?;
+        let mut records = BTreeMap::new();
+        for _ in 0..load_count(load, RECORDS_MAX)? {
+            let [kind, key, position] = load_words(load)?;
+            let place = (u16::try_from(kind).ok()?, key);
+            if records.last_key_value().is_some_and(|(last, _)| *last >= place) {
+                return None;
+            }
+            digest.add(Object::Above, &[2, kind, key, position]);
+            records.insert(place, position);
+        }
+        Some(Bank { ledger, window, jobs, records, digest, moment, rules_known, capacity, key })
     }
 
     // ── digest ───────────────────────────────────────────────────────────────────────────────────

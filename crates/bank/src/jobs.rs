@@ -3,6 +3,7 @@
 
 use pabal_fault::{Bug, planted};
 use pabal_ledger::digest::{Digest, Object};
+use pabal_ledger::saved::{Load, Save, load_count, load_words, save_words};
 use pabal_ledger::{Code, Id};
 use std::collections::BTreeMap;
 
@@ -42,6 +43,26 @@ impl Jobs {
             None if self.0.len() >= JOBS_MAX => Err((Code::StateFull, 0)),
             None => Ok(()),
         }
+    }
+
+    /// Writes them all, by id.
+    pub fn save(&self, save: &mut Save<'_>) {
+        save_words(save, &[self.0.len() as u64]);
+        self.0.iter().for_each(|(id, job)| save_words(save, &[id.high, id.low, job.next, job.ended as u64]));
+    }
+
+    /// Reads what [`Jobs::save`] wrote, and adds it to the digest. None when it is not that.
+    pub fn load(load: &mut Load<'_>, digest: &mut Digest) -> Option<Jobs> {
+        let mut jobs = Jobs::default();
+        for _ in 0..load_count(load, JOBS_MAX)? {
+            let [high, low, next, ended] = load_words(load)?;
+            let id = Id { high, low };
+            if ended > 1 || jobs.0.last_key_value().is_some_and(|(last, _)| *last >= id) {
+                return None;
+            }
+            jobs.set(id, Job { next, ended: ended == 1 }, digest);
+        }
+        Some(jobs)
     }
 
     pub fn set(&mut self, id: Id, job: Job, digest: &mut Digest) {

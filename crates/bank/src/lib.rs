@@ -23,7 +23,7 @@ pub mod reply;
 
 pub use bank::{Bank, Context, Mode, Sink};
 pub use pabal_ledger as ledger;
-pub use reply::Reply;
+pub use reply::{Reply, WireReply};
 
 /// The newest rules that this program knows; the ones under which it decides recorded commands again.
 ///

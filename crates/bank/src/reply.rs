@@ -3,7 +3,7 @@
 use pabal_fault::{Bug, planted};
 use pabal_ledger::entry::COMMAND_BYTES;
 use pabal_ledger::{Code, Command, Posting};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The answer to one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,5 +55,105 @@ impl Reply {
             return Reply { position, ..Reply::refused(Code::IdConflict) };
         }
         Reply { again: true, ..Reply::of(first, position) }
+    }
+
+    /// The form in which it goes to another process.
+    pub fn to_wire(&self) -> WireReply {
+        WireReply {
+            code: self.code as u16,
+            again: self.again as u8,
+            zeros: [0; 5],
+            position: self.position,
+            debit_balance: self.debit_balance,
+            credit_balance: self.credit_balance,
+        }
+    }
+
+    /// The answer that another process sent. None when these bytes are no answer that this program knows: of a code
+    /// that it cannot name it must not guess what it says.
+    #[inline]
+    pub fn from_wire(wire: &WireReply) -> Option<Reply> {
+        if wire.again > 1 || wire.zeros != [0; 5] {
+            return None;
+        }
+        Some(Reply {
+            code: Code::from_u16(wire.code)?,
+            again: wire.again == 1,
+            position: wire.position,
+            debit_balance: wire.debit_balance,
+            credit_balance: wire.credit_balance,
+        })
+    }
+}
+
+/// The answer to one command as it goes from process to process: 32 bytes, little-endian, read in place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct WireReply {
+    /// A [`Code`].
+    pub code: u16,
+    /// 1 when it was decided earlier, otherwise zero.
+    pub again: u8,
+    /// Zero.
+    pub zeros: [u8; 5],
+    /// See [`Reply`].
+    pub position: u64,
+    /// See [`Reply`].
+    pub debit_balance: i64,
+    /// See [`Reply`].
+    pub credit_balance: i64,
+}
+
+const _: () = assert!(size_of::<WireReply>() == 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_comes_out_as_it_went_in() {
+        for (n, &code) in Code::ALL.iter().enumerate() {
+            for again in [false, true] {
+                let reply = Reply {
+                    code,
+                    again,
+                    position: u64::MAX - n as u64,
+                    debit_balance: i64::MIN + n as i64,
+                    credit_balance: i64::MAX - n as i64,
+                };
+                let wire = reply.to_wire();
+                let read = WireReply::read_from_bytes(wire.as_bytes()).expect("32 bytes");
+                assert_eq!(Reply::from_wire(&read), Some(reply));
+            }
+        }
+    }
+
+    /// The bytes are a promise to processes of other versions.
+    #[test]
+    fn the_bytes_are_those_that_were_promised() {
+        let reply = Reply {
+            code: Code::InsufficientFunds,
+            again: true,
+            position: 0x0102_0304_0506_0708,
+            debit_balance: -2,
+            credit_balance: 3,
+        };
+        let mut bytes = vec![32, 0, 1, 0, 0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0xfe];
+        bytes.extend([0xff; 7]);
+        bytes.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(reply.to_wire().as_bytes(), bytes);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_taken_for_one() {
+        let right = Reply::refused(Code::Overloaded).to_wire();
+        assert!(Reply::from_wire(&right).is_some());
+        assert_eq!(Reply::from_wire(&WireReply { code: 0, ..right }), None, "no such code");
+        assert_eq!(Reply::from_wire(&WireReply { again: 2, ..right }), None);
+        for at in 0..5 {
+            let mut wrong = right;
+            wrong.zeros[at] = 1;
+            assert_eq!(Reply::from_wire(&wrong), None, "byte {at} means nothing yet");
+        }
     }
 }

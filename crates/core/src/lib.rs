@@ -12,6 +12,19 @@
 //! *What it must never do.* Keep anything of its own beside the bank: it would be missing after a replay.
 #![deny(missing_docs)]
 
+pub mod channel;
+pub mod copy;
+pub mod credentials;
 pub mod machine;
+pub mod question;
+pub mod read;
+pub mod service;
+pub mod walk;
 
-pub use machine::{AccountView, Answer, BankMachine, Query};
+pub use channel::Channel;
+pub use copy::{Copy, ReaderService};
+pub use credentials::{Credential, Credentials};
+pub use machine::{AccountView, Answer, BankMachine, BankView, Query};
+pub use question::Question;
+pub use service::CoreService;
+pub use walk::Walkers;

@@ -1,6 +1,6 @@
 //! The bank as a state machine of the engine, and what can be asked of it while it runs.
 
-use pabal_bank::ledger::{Code, Command, Id, Posting, Status};
+use pabal_bank::ledger::{Code, Command, Date, Id, Posting, Status};
 use pabal_bank::{Bank, Context, Reply, command};
 use pabal_engine::machine::{Machine, Mode, Sink};
 use pabal_engine::request::{Refusal, RequestHeader};
@@ -24,6 +24,8 @@ pub enum Query {
     Job(Id),
     /// How the account with this number stands.
     Account(u64),
+    /// How the bank itself stands.
+    Status,
 }
 
 /// The answers, each to the question of its name.
@@ -33,6 +35,36 @@ pub enum Answer {
     Job(Option<(u64, bool)>),
     /// The account, if it was opened.
     Account(Option<AccountView>),
+    /// The bank.
+    Status(BankView),
+}
+
+/// The bank as a probe sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BankView {
+    /// Whether it was founded.
+    pub founded: bool,
+    /// Its business date.
+    pub business_date: Date,
+    /// The version of the rules that it decides by.
+    pub rules: u32,
+    /// Milliseconds since 1970, by its own clock.
+    pub time_ms: u64,
+    /// Accounts that were opened, closed ones included.
+    pub accounts: u64,
+}
+
+impl BankView {
+    fn of(bank: &Bank) -> BankView {
+        let moment = bank.moment();
+        BankView {
+            founded: bank.is_founded(),
+            business_date: moment.date,
+            rules: moment.rules,
+            time_ms: moment.time_ms,
+            accounts: bank.ledger().accounts().len() as u64,
+        }
+    }
 }
 
 /// An account as a teller sees it. Amounts are in minor units of the account's currency.
@@ -187,11 +219,20 @@ impl Machine for BankMachine {
         match query {
             Query::Job(id) => Answer::Job(self.0.job(*id)),
             Query::Account(number) => Answer::Account(AccountView::of(&self.0, *number)),
+            Query::Status => Answer::Status(BankView::of(&self.0)),
         }
     }
 
     fn is_outcome(code: u16) -> bool {
         Code::from_u16(code).is_some_and(Code::uses_id)
+    }
+
+    fn save(&self, save: &mut dyn FnMut(&[u8])) {
+        self.0.save(save);
+    }
+
+    fn load(&self, load: &mut dyn FnMut(&mut [u8]) -> bool) -> Option<BankMachine> {
+        Bank::load(self.0.rules_known(), load).map(BankMachine)
     }
 
     fn digest(&mut self) -> [u8; 16] {

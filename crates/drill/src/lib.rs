@@ -16,6 +16,7 @@ pub mod attacks;
 pub mod book;
 pub mod crashes;
 pub mod disk;
+pub mod lives;
 pub mod model;
 mod quiet;
 mod random;

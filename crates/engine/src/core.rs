@@ -2,14 +2,15 @@
 
 use crate::machine::{Machine, Mode, Sink, read_entry};
 use crate::queue::{Next, Queue};
-use crate::request::{BYTES_MAX, COMMANDS_MAX, Commands, Refusal, Request, RequestHeader, Response};
+use crate::request::{
+    BYTES_MAX, COMMANDS_MAX, Commands, Hear, Refusal, Request, RequestHeader, Response, Seen,
+};
 use crate::ring::{Ring, Suspect};
 use crate::room::Room;
 use crate::time::Time;
 use crate::walk::{Ahead, Walk};
 use crate::writer::{Line, Release, Work, WriterGone};
 use pabal_fault::{Bug, Point, planted, reached};
-use pabal_journal::sync::mpsc::SyncSender;
 use pabal_journal::{Layout, Position, Reader, RecordBuffer, RecordKind, RecordMeta, Supply};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,8 @@ const ASLEEP: Duration = Duration::from_secs(60);
 
 /// What waits in the lanes.
 pub(crate) enum Ask<M: Machine> {
-    Execute(Request, Room, SyncSender<Response<M::Reply>>),
-    Query(M::Query, SyncSender<M::Answer>),
+    Execute(Request, Room, Hear<Response<M::Reply>>),
+    Query(M::Query, Hear<Seen<M::Answer>>),
 }
 
 pub(crate) struct Core<M: Machine, L> {
@@ -127,7 +128,9 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         let mut releases = Vec::with_capacity(asks.len());
         for ask in asks {
             match ask {
-                Ask::Query(query, to) if planted(Bug::ReadEarly) => drop(to.send(self.machine.query(&query))),
+                Ask::Query(query, to) if planted(Bug::ReadEarly) => {
+                    to(Seen { sequence: 0, answer: self.machine.query(&query) })
+                }
                 Ask::Query(query, to) => {
                     releases.push(Release::Answer { to, answer: self.machine.query(&query) });
                 }
@@ -269,6 +272,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         self.next_block = buffer.end_block();
         (self.unconfirmed, self.put_off) = (kind == RecordKind::Batch, false);
         self.outstanding += 1;
+        self.queue.writes();
         self.writer.send(Work::Record(buffer, releases))
     }
 
@@ -345,7 +349,11 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
                 reached(Point::AloneDiskFull);
                 return Ok(false);
             }
-            if self.machine.admit(&header).is_err() {
+            let late = header.deadline_ms != 0 && header.deadline_ms < self.last_ms;
+            if late {
+                // A later try may have heard so: then no earlier one is done any more.
+                reached(Point::AloneLate);
+            } else if self.machine.admit(&header).is_err() {
                 reached(Point::AloneNotAdmitted);
             } else {
                 let crashes = if itself { suspect.crashes } else { 0 };

@@ -6,7 +6,8 @@ use crate::follow::Follower;
 use crate::machine::Machine;
 use crate::queue::{Queue, Waiting};
 use crate::request::{
-    BULK_BLOCKS_MAX, BULK_COMMANDS_MAX, BYTES_MAX, COMMANDS_MAX, Refusal, Request, Response, Ticket,
+    BULK_BLOCKS_MAX, BULK_COMMANDS_MAX, BYTES_MAX, COMMANDS_MAX, Hear, Refusal, Request, Response, Seen,
+    Ticket, hear,
 };
 use crate::room::Room;
 use pabal_fault::{Point, reached};
@@ -26,15 +27,26 @@ pub(crate) struct Door<M: Machine> {
 }
 
 impl<M: Machine> Door<M> {
-    pub fn submit(&self, mut request: Request) -> Ticket<Response<M::Reply>> {
+    pub fn submit(&self, request: Request) -> Ticket<Response<M::Reply>> {
         let (to, answer) = sync_channel(1);
+        self.let_in(0, request, hear(to));
+        Ticket(answer)
+    }
+
+    /// Lets requests in, each of a sender: these take turns, each with its own in order.
+    pub fn submit_all(&self, requests: impl IntoIterator<Item = (u64, Request, Hear<Response<M::Reply>>)>) {
+        for (sender, request, to) in requests {
+            self.let_in(sender, request, to);
+        }
+    }
+
+    fn let_in(&self, sender: u64, mut request: Request, to: Hear<Response<M::Reply>>) {
         let (commands, weight) = (request.commands.len(), request.commands.as_bytes().len());
         request.header = request.header.in_form(commands as u32);
         let bulk = request.header.is_bulk();
-        let refuse = |point, refusal| {
+        let refused = |point, refusal| {
             reached(point);
-            let replies = vec![M::refused(refusal); commands];
-            let _ = to.send(Response { sequence: self.durable.sequence(), replies });
+            Response { sequence: self.durable.sequence(), replies: vec![M::refused(refusal); commands] }
         };
         let (most, blocks) = match bulk {
             true => (BULK_COMMANDS_MAX, self.blocks_max.min(BULK_BLOCKS_MAX)),
@@ -43,24 +55,27 @@ impl<M: Machine> Door<M> {
         let bounded = commands > 0 && commands <= most && weight <= BYTES_MAX;
         let room = if bounded { Room::of::<M>(&request.commands) } else { None };
         let Some(room) = room.filter(|room| room.blocks() <= blocks) else {
-            refuse(Point::SubmitMalformed, Refusal::Malformed);
-            return Ticket(answer);
+            return to(refused(Point::SubmitMalformed, Refusal::Malformed));
         };
-        let waiting = Waiting { item: Ask::Execute(request, room, to.clone()), weight, commands };
-        if self.queue.push(bulk, waiting).is_err() {
-            refuse(Point::SubmitOverloaded, Refusal::Overloaded);
+        let waiting = Waiting { item: Ask::Execute(request, room, to), weight, commands };
+        if let Err(Ask::Execute(_, _, to)) = self.queue.push(sender, bulk, waiting) {
+            to(refused(Point::SubmitOverloaded, Refusal::Overloaded));
         }
-        Ticket(answer)
     }
 
     pub fn query(&self, query: M::Query) -> Ticket<M::Answer> {
         let (to, answer) = sync_channel(1);
-        // When the lane is full the sender is dropped, and the asker hears "unknown".
+        let to = hear(to);
+        self.query_to(0, query, Box::new(move |seen| to(seen.answer)));
+        Ticket(answer)
+    }
+
+    /// When the lane is full `to` is dropped, and the asker hears "unknown".
+    pub fn query_to(&self, sender: u64, query: M::Query, to: Hear<Seen<M::Answer>>) {
         let waiting = Waiting { item: Ask::Query(query, to), weight: 64, commands: 1 };
-        if self.queue.push(false, waiting).is_err() {
+        if self.queue.push(sender, false, waiting).is_err() {
             reached(Point::QueryOverloaded);
         }
-        Ticket(answer)
     }
 
     pub fn follow_from(&self, sequence: u64) -> Result<Follower, Error> {

@@ -4,7 +4,7 @@ use crate::door::Door;
 use crate::follow::Follower;
 use crate::machine::Machine;
 use crate::queue::Queue;
-use crate::request::{Request, Response, Ticket};
+use crate::request::{Hear, Request, Response, Seen, Ticket};
 use crate::start::{Ready, open};
 use crate::time::{TimeGap, TimeSource};
 use crate::writer::{Threaded, Writer, WriterGone};
@@ -65,6 +65,8 @@ pub enum Error {
 pub struct Recovery {
     /// What the journal's opening found.
     pub journal: Recovered,
+    /// The record after which a snapshot held the state, if there was one that was good.
+    pub snapshot: Option<u64>,
     /// Commands replayed.
     pub commands: u64,
     /// Whether a command was being executed when the process last died, and was tried alone.
@@ -91,13 +93,12 @@ impl<M: Machine> Engine<M> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(Engine<M>, Recovery), Error> {
         let mut thread = None;
-        let ready = open(data, machine, config, progress, |writer, door| {
+        let ready = open(data, machine, config, progress, true, |writer, door| {
             let (work, works) = sync_channel(1);
             let (spent_to, spent) = channel();
             let gone = Gone { queue: door.queue.clone() };
             thread = Some(spawn("pabal-writer", move || {
-                let _gone = gone;
-                writer.run::<M>(&works, &spent_to)
+                writer.run::<M>(&works, &spent_to, &|| gone.queue.written())
             }));
             Threaded { work, spent, durable: door.durable.clone() }
         })?;
@@ -122,6 +123,17 @@ impl<M: Machine> Engine<M> {
     /// Asks about the state. The answer comes when what it shows is durable.
     pub fn query(&self, query: M::Query) -> Ticket<M::Answer> {
         self.door.query(query)
+    }
+
+    /// Lets requests in, each of a sender, whose answers are heard on the writer's thread. Different senders take turns:
+    /// one that floods waits behind itself.
+    pub fn submit_all(&self, requests: impl IntoIterator<Item = (u64, Request, Hear<Response<M::Reply>>)>) {
+        self.door.submit_all(requests);
+    }
+
+    /// Asks for one sender; heard on the writer's thread, with the record as of which it was answered.
+    pub fn query_to(&self, sender: u64, query: M::Query, to: Hear<Seen<M::Answer>>) {
+        self.door.query_to(sender, query, to);
     }
 
     /// The acknowledged point.

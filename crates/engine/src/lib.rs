@@ -17,6 +17,7 @@
 mod core;
 mod door;
 pub mod engine;
+pub mod fold;
 pub mod follow;
 pub mod machine;
 pub mod queue;
@@ -24,6 +25,7 @@ pub mod replay;
 pub mod request;
 mod ring;
 mod room;
+pub mod snapshot;
 mod start;
 pub mod stepper;
 pub mod time;
@@ -31,9 +33,10 @@ mod walk;
 mod writer;
 
 pub use engine::{Engine, EngineConfig, Error, Recovery};
+pub use fold::Fold;
 pub use follow::Follower;
 pub use machine::{Machine, Mode, Sink};
 pub use replay::{Replay, ReplayError};
-pub use request::{Commands, Lane, Request, RequestHeader, Response, Ticket, Unknown};
+pub use request::{Commands, Hear, Lane, Request, RequestHeader, Response, Seen, Ticket, Unknown};
 pub use stepper::Stepper;
 pub use time::{Clock, SystemClock, TimeGap, TimeSource};

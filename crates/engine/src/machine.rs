@@ -75,6 +75,14 @@ pub trait Machine: Send + 'static {
     /// Whether an entry may have this outcome code. One that may not is told by its place, and never folded.
     fn is_outcome(code: u16) -> bool;
 
+    /// Writes the whole state: what the digest is of, in bytes that depend on nothing else.
+    fn save(&self, save: &mut dyn FnMut(&[u8]));
+    /// A machine like this one that has the state that was saved; false of `load` says that there are no more bytes.
+    /// None when they are no state. Its digest is worked out anew from what was read.
+    fn load(&self, load: &mut dyn FnMut(&mut [u8]) -> bool) -> Option<Self>
+    where
+        Self: Sized;
+
     /// The digest of the state as it is now.
     fn digest(&mut self) -> [u8; 16];
     /// The rules in force.

@@ -58,8 +58,8 @@ pub enum ReplayError {
 }
 
 /// Replays records into a machine.
-pub struct Replay<'m, M: Machine> {
-    machine: &'m mut M,
+pub struct Replay<M: Machine> {
+    machine: M,
     reader: Reader,
     buffer: RecordBuffer,
     replies: Vec<M::Reply>,
@@ -69,15 +69,30 @@ pub struct Replay<'m, M: Machine> {
     pub commands: u64,
 }
 
-impl<'m, M: Machine> Replay<'m, M> {
+impl<M: Machine> Replay<M> {
     /// Into this machine; earlier entries that commands name are read with `reader`.
-    pub fn new(machine: &'m mut M, reader: Reader) -> Replay<'m, M> {
+    pub fn new(machine: M, reader: Reader) -> Replay<M> {
         Replay { machine, reader, buffer: RecordBuffer::new(), replies: Vec::new(), last_ms: 0, commands: 0 }
+    }
+
+    /// The same, into a machine as it was after a record of this time.
+    pub fn after(machine: M, reader: Reader, last_ms: u64) -> Replay<M> {
+        Replay { last_ms, ..Replay::new(machine, reader) }
+    }
+
+    /// The machine, when nothing more is to be replayed.
+    pub fn into_machine(self) -> M {
+        self.machine
     }
 
     /// The machine as it is now.
     pub fn machine(&self) -> &M {
-        self.machine
+        &self.machine
+    }
+
+    /// Where earlier entries are read.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     /// Executes one record again.
@@ -162,7 +177,7 @@ impl<'m, M: Machine> Replay<'m, M> {
             .iter()
             .map(|(words, length, _)| &zerocopy::IntoBytes::as_bytes(&words[..])[..*length])
             .collect();
-        let mut ahead = Ahead::of(commands.iter().copied(), &*self.machine);
+        let mut ahead = Ahead::of(commands.iter().copied(), &self.machine);
         let quarantined = request.flags & RequestHeader::QUARANTINED != 0;
         let (mut at, mut piece) = (0, *request);
         while at < commands.len() {
@@ -177,7 +192,7 @@ impl<'m, M: Machine> Replay<'m, M> {
                 }
                 Mode::Again
             };
-            ahead.advance(end - at, &*self.machine);
+            ahead.advance(end - at, &self.machine);
             self.replies.clear();
             let reader = &self.reader;
             let before = self.buffer.start_block();

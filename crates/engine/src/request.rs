@@ -151,6 +151,12 @@ impl Commands {
     pub fn as_bytes(&self) -> &[u8] {
         self.words.as_bytes()
     }
+
+    /// What these words hold, said to be so many commands: whether they are is found out where they are let in. None
+    /// when there are more than words.
+    pub fn from_words(words: Vec<u64>, count: usize) -> Option<Commands> {
+        (count <= words.len()).then_some(Commands { words, count })
+    }
 }
 
 /// A request.
@@ -171,6 +177,15 @@ pub struct Response<R> {
     pub replies: Vec<R>,
 }
 
+/// The answer to a question.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<A> {
+    /// The record as of which it shows the state, durable now.
+    pub sequence: u64,
+    /// The answer.
+    pub answer: A,
+}
+
 /// The engine ended before the answer was durable. What became of the commands is unknown: ask again,
 /// under the same ids, when it is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -188,6 +203,17 @@ pub enum Refusal {
     DiskFull,
     /// Not commands, too many, or more than a record takes.
     Malformed,
+}
+
+/// Hears an answer, on the writer's thread: it must not wait. Dropped unheard, the answer is [`Unknown`].
+pub type Hear<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Hears the answer on this channel; nobody does when its ticket is gone.
+pub(crate) fn hear<T: Send + 'static>(to: mpsc::SyncSender<T>) -> Hear<T> {
+    Box::new(move |answer| {
+        // Whoever asked may have gone away; that is its own affair.
+        let _ = to.send(answer);
+    })
 }
 
 /// The answer that is awaited.

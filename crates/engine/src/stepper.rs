@@ -27,7 +27,7 @@ impl<M: Machine> Stepper<M> {
     ) -> Result<(Stepper<M>, Recovery), Error> {
         let journal = JournalConfig { background: false, ..config.journal };
         let config = EngineConfig { journal, ..config };
-        let ready = open(data, machine, config, progress, |writer, _| Stepped::new(writer))?;
+        let ready = open(data, machine, config, progress, false, |writer, _| Stepped::new(writer))?;
         let recovery = ready.recovery;
         Ok((Stepper(ready), recovery))
     }

@@ -1,7 +1,7 @@
 //! The writer: makes records durable, then releases what was answered with them.
 
 use crate::machine::Machine;
-use crate::request::{Commands, Response};
+use crate::request::{Commands, Hear, Response, Seen};
 use pabal_fault::{Bug, Point, planted, reached};
 use pabal_journal::sync::mpsc::{Receiver, Sender, SyncSender};
 use pabal_journal::{Durable, Error, Journal, Reader, RecordBuffer};
@@ -18,8 +18,8 @@ pub(crate) enum Work<M: Machine> {
 
 /// An answer that waits for its batch to be durable.
 pub(crate) enum Release<M: Machine> {
-    Response { to: SyncSender<Response<M::Reply>>, replies: Vec<M::Reply>, commands: Commands },
-    Answer { to: SyncSender<M::Answer>, answer: M::Answer },
+    Response { to: Hear<Response<M::Reply>>, replies: Vec<M::Reply>, commands: Commands },
+    Answer { to: Hear<Seen<M::Answer>>, answer: M::Answer },
 }
 
 /// The writer is gone: its error says why.
@@ -38,18 +38,20 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Does this; gives back the record's buffer. After an error nothing more is to be done: the answers are
+    /// Does this, and says so when a record is durable; gives back the record's buffer. After an error nothing more is to be done: the answers are
     /// dropped, and whoever waits hears "unknown".
-    fn work<M: Machine>(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, Error> {
+    fn work<M: Machine>(&mut self, work: Work<M>, written: &dyn Fn()) -> Result<Option<RecordBuffer>, Error> {
         let mut done = None;
         let releases = match work {
             Work::Record(mut buffer, releases) if planted(Bug::AcknowledgedEarly) => {
                 self.release(releases)?;
                 self.journal.append(&mut buffer)?;
+                written();
                 return Ok(Some(buffer));
             }
             Work::Record(mut buffer, releases) => {
                 self.journal.append(&mut buffer).inspect_err(|_| reached(Point::WriterEnded))?;
+                written();
                 done = Some(buffer);
                 releases
             }
@@ -62,11 +64,10 @@ impl Writer {
     fn release<M: Machine>(&self, releases: Vec<Release<M>>) -> Result<(), Error> {
         for release in releases {
             match release {
-                // Whoever asked may have gone away; that is its own affair.
-                Release::Answer { to, answer } => drop(to.send(answer)),
+                Release::Answer { to, answer } => to(Seen { sequence: self.journal.sequence(), answer }),
                 Release::Response { to, mut replies, commands } => {
                     repeat::<M>(&self.reader, self.journal.next_block(), &mut replies, &commands)?;
-                    let _ = to.send(Response { sequence: self.journal.sequence(), replies });
+                    to(Response { sequence: self.journal.sequence(), replies });
                 }
             }
         }
@@ -78,9 +79,10 @@ impl Writer {
         mut self,
         works: &Receiver<Work<M>>,
         spent: &Sender<RecordBuffer>,
+        written: &dyn Fn(),
     ) -> Result<Writer, Error> {
         while let Ok(work) = works.recv() {
-            if let Some(buffer) = self.work(work)? {
+            if let Some(buffer) = self.work(work, written)? {
                 let _ = spent.send(buffer);
             }
         }
@@ -177,7 +179,7 @@ impl<M: Machine> Stepped<M> {
             return Err(WriterGone::found(()));
         }
         let Some(work) = self.waiting.pop_front() else { return Ok(false) };
-        match self.writer.work(work) {
+        match self.writer.work(work, &|| ()) {
             Ok(buffer) => {
                 self.spent.extend(buffer);
                 Ok(true)

@@ -98,6 +98,18 @@ bugs! {
     UnsyncedShown = "unsynced_shown";
     /// An entry is read from whatever sound block lies at its place.
     OtherBlockRead = "other_block_read";
+    /// A snapshot's state is believed without its digest.
+    SnapshotUnchecked = "snapshot_unchecked";
+    /// A snapshot of another record than the journal's is believed.
+    SnapshotOtherRecord = "snapshot_other_record";
+    /// An id is missing in a snapshot.
+    SnapshotIdMissing = "snapshot_id_missing";
+    /// A hold is missing in a snapshot.
+    SnapshotHoldMissing = "snapshot_hold_missing";
+    /// The older roots of long histories are not kept in a snapshot.
+    SnapshotFarMissing = "snapshot_far_missing";
+    /// A folded copy leaves out a record.
+    FoldSkips = "fold_skips";
 }
 
 /// Whether this bug is planted now.

@@ -115,6 +115,10 @@ points! {
     EntryBetween = "journal.entry: no entry begins at this unit";
     RecordHeadRotten = "journal.record_after: the first block is rotten";
     RecordBodyRotten = "journal.record_after: a later block is rotten";
+    CheckedLength = "record.checked: not a record's blocks";
+    CheckedBlock = "record.checked: a block's check, or not of this record";
+    CheckedHeader = "record.checked: the header is not that of these blocks";
+    FindOther = "reader.find: another record is there than the one that is known";
     HeadRotten = "journal.end_of: no record begins where one should";
     // ── engine: asking ──
     SubmitMalformed = "engine.submit: malformed or too much";
@@ -130,6 +134,7 @@ points! {
     DiskFull = "engine.core: refused, as the disk is full";
     ConfirmDiskFull = "engine.core: no closing record, as the disk is full";
     AloneDiskFull = "engine.core: nothing is tried alone, as the disk is full";
+    AloneLate = "engine.core: what was executed at the crash is too late now";
     AloneNotAdmitted = "engine.core: what is tried alone is not let in";
     AloneNoRoom = "engine.core: what is tried alone takes more than a record";
     AloneCutShort = "engine.core: what is tried alone does not have the command at its cursor";
@@ -147,6 +152,19 @@ points! {
     Abandoned = "engine.queue: what waited was dropped";
     // ── engine: starting ──
     StartGap = "engine.start: the clock and the journal are far apart";
+    FoldOther = "fold.take: not the record that follows";
+    FoldReplay = "fold.take: the record does not say what deciding it again gives";
+    SnapshotLocked = "snapshot.make: another process makes one";
+    SnapshotLeft = "snapshot.make: what is left of one that could not be made cannot be removed";
+    SnapshotStale = "snapshot.make: one that is there is not of this journal, or cannot be read";
+    SnapshotNames = "snapshot.newest: the folder cannot be read";
+    SnapshotUnfit = "snapshot.newest: one is passed over";
+    SnapshotShort = "snapshot.load: shorter than its title";
+    SnapshotTitle = "snapshot.load: the title's check fails";
+    SnapshotRead = "snapshot.load: a piece cannot be read";
+    SnapshotRotten = "snapshot.load: a piece's check fails";
+    SnapshotForm = "snapshot.load: not a state, or not all of one";
+    SnapshotDigest = "snapshot.load: another state than the journal's";
     RingOpen = "engine.start: the ring cannot be opened";
     RingLength = "engine.ring: a length that no request has";
     RingCheck = "engine.ring: the check does not hold";

@@ -43,6 +43,9 @@ pub struct RecordBuffer {
 // SAFETY: the memory belongs to this value alone.
 unsafe impl Send for RecordBuffer {}
 
+// SAFETY: through a shared reference the memory is only read.
+unsafe impl Sync for RecordBuffer {}
+
 impl Default for RecordBuffer {
     fn default() -> Self {
         Self::new()

@@ -46,6 +46,11 @@ pub trait Disk: Send + Sync {
     fn lock(&self, folder: &Path, shared: bool) -> Result<Option<Box<dyn Lock>>>;
     /// Memory of a file of this length that outlives the process: made, its space taken, when it is not there.
     fn map(&self, path: &Path, bytes: usize) -> Result<Box<dyn Mapped>>;
+    /// Tells whoever looks after the machine what is wrong on it, though the bank goes on. Nobody looks after a disk
+    /// that is made up.
+    fn tell(&self, what: &str) {
+        let _ = what;
+    }
 }
 
 /// An open file.
@@ -88,6 +93,10 @@ fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
 pub struct SystemDisk;
 
 impl Disk for SystemDisk {
+    fn tell(&self, what: &str) {
+        eprintln!("{what}");
+    }
+
     fn make_folder(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder)
     }

@@ -25,6 +25,7 @@ compile_error!("journal bytes are little-endian and are read in place");
 
 mod block;
 mod buffer;
+mod cache;
 pub mod disk;
 mod durable;
 mod error;
@@ -45,7 +46,7 @@ pub use durable::Durable;
 pub use error::Error;
 pub use reader::Reader;
 pub use record::{FORMAT, RECORD_BLOCKS_MAX, Record, RecordHeader, RecordKind};
-pub use scan::{Cut, Scanned, verify};
+pub use scan::{After, Cut, Scanned, verify};
 pub use segment::{Layout, SEGMENT_BLOCKS_DEFAULT};
 pub use supply::Supply;
 pub use writer::{Journal, JournalConfig, Recovered};

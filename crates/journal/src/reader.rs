@@ -1,10 +1,11 @@
 //! Reading: single entries by position, whole journals, records as they come.
 
 use crate::block::{BLOCK, BlockHeader, KIND_RECORD, Position, UNIT, is_sound, is_zero, walk};
+use crate::cache::Cache;
 use crate::disk::{Disk, DiskFile, SystemDisk};
 use crate::error::Error;
-use crate::record::{FIRST_UNIT, Record, RecordHeader};
-use crate::scan::{By, Scanned, Visit, scan};
+use crate::record::{FIRST_UNIT, Record, RecordHeader, genesis_hash};
+use crate::scan::{After, By, Scanned, Visit, scan};
 use crate::segment::{self, Layout};
 use crate::sync::{Mutex, PoisonError};
 use pabal_fault::{Bug, Point, planted};
@@ -24,6 +25,7 @@ pub struct Reader {
     layout: Layout,
     journal_id: u64,
     files: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
+    cache: Option<Cache>,
 }
 
 impl Reader {
@@ -35,14 +37,50 @@ impl Reader {
     /// Opens a journal on this disk for reading.
     pub fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Reader, Error> {
         let (layout, journal_id) = segment::identify(&*disk, dir)?;
-        Ok(Reader { disk, dir: dir.to_path_buf(), layout, journal_id, files: Mutex::default() })
+        Ok(Reader { disk, dir: dir.to_path_buf(), layout, journal_id, files: Mutex::default(), cache: None })
+    }
+
+    /// The same, and keeps so many blocks in memory that were read for their entries and found sound.
+    pub fn with_cache(self, blocks: usize) -> Reader {
+        Reader { cache: Some(Cache::of(blocks)), ..self }
     }
 
     /// Reads everything. While a writer lives, a record counts once its successor has begun; when none
     /// does, the last whole record counts too, after a sync that makes it so. A writer may start meanwhile:
     /// reading never keeps one from it.
     pub fn scan(&self, visit: Visit<'_>) -> Result<Scanned, Error> {
-        scan(&*self.disk, &self.dir, By::Reader(self), visit)
+        self.scan_after(None, visit)
+    }
+
+    /// The same, of what comes after a record that is known, which must be there.
+    pub fn scan_after(&self, after: Option<After>, visit: Visit<'_>) -> Result<Scanned, Error> {
+        let after = after.map(|after| self.find(&after).map(|header| (after, header))).transpose()?;
+        scan(&*self.disk, &self.dir, By::Reader(self), after, visit)
+    }
+
+    /// The id of the journal.
+    pub fn journal_id(&self) -> u64 {
+        self.journal_id
+    }
+
+    /// The hash that the first record names as that of the one before it.
+    pub fn genesis(&self) -> [u8; 32] {
+        genesis_hash(self.journal_id)
+    }
+
+    /// The header of this record. An error when another one is there, or none.
+    pub fn find(&self, after: &After) -> Result<RecordHeader, Error> {
+        let mut found = None;
+        let begins = !after.start_block.is_multiple_of(self.layout.segment_blocks);
+        if begins {
+            self.record_after(after.start_block, after.sequence, |record| {
+                let is_other = record.hash != after.hash && !planted(Bug::SnapshotOtherRecord);
+                let same = record.start_block == after.start_block && !is_other;
+                found = same.then_some(*record.header);
+            })?;
+        }
+        let what = "not the record that this snapshot is of";
+        found.ok_or_else(|| self.rotten(Point::FindOther, after.start_block, what))
     }
 
     /// Whether a writer has the journal open now. The lock is only tried, and let go at once; a writer that
@@ -87,7 +125,12 @@ impl Reader {
     /// record that was written: a block before it that is blank, and was not left free at its segment's end, has
     /// lost what was written there.
     pub fn entry_before(&self, position: Position, end: u64) -> Result<Box<[u8]>, Error> {
-        let found = self.entry(position);
+        if let Some(cache) = self.cache.as_ref().filter(|_| position.block() < end)
+            && let Some(block) = cache.get(position.block())
+        {
+            return entry_of(&block, position);
+        }
+        let found = self.entry_kept(position, position.block() < end);
         if matches!(found, Err(Error::NoEntry(_)))
             && position.block() < end
             && self.is_blank(position.block())?
@@ -122,6 +165,11 @@ impl Reader {
 
     /// The same where it is not known how far the journal goes: what was lost is found as not being there.
     pub fn entry(&self, position: Position) -> Result<Box<[u8]>, Error> {
+        self.entry_kept(position, false)
+    }
+
+    /// `keep` when its record was written whole, so that the block never changes again.
+    fn entry_kept(&self, position: Position, keep: bool) -> Result<Box<[u8]>, Error> {
         let missing = |point| Error::no_entry(point, position.0);
         if position.unit() == 0 {
             return Err(missing(Point::EntryNowhere));
@@ -149,10 +197,11 @@ impl Reader {
         if header.kind != KIND_RECORD {
             return Err(missing(Point::EntryInHeader));
         }
-        let first = if header.index == 0 { FIRST_UNIT } else { 1 };
-        let found = walk(&block, first).flatten().find(|(unit, _)| *unit == position.unit());
-        let (unit, units) = found.ok_or_else(|| missing(Point::EntryBetween))?;
-        Ok(block[unit * UNIT..(unit + units) * UNIT].into())
+        let entry = entry_of(&block, position);
+        if let Some(cache) = self.cache.as_ref().filter(|_| keep) {
+            cache.put(position.block(), block);
+        }
+        entry
     }
 
     /// Shows the record of this sequence, which follows the one that ended at `next_block` and is durable.
@@ -264,4 +313,12 @@ impl Reader {
         files.insert(segment, file.clone());
         Ok(file)
     }
+}
+
+/// The entry that begins at this position of a sound block of a record.
+fn entry_of(block: &[u8; BLOCK], position: Position) -> Result<Box<[u8]>, Error> {
+    let first = if BlockHeader::of(block).index == 0 { FIRST_UNIT } else { 1 };
+    let found = walk(block, first).flatten().find(|(unit, _)| *unit == position.unit());
+    let (unit, units) = found.ok_or_else(|| Error::no_entry(Point::EntryBetween, position.0))?;
+    Ok(block[unit * UNIT..(unit + units) * UNIT].into())
 }

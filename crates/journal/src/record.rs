@@ -1,6 +1,7 @@
 //! Records: what one write makes durable.
 
-use crate::block::{BLOCK, Position, UNIT, walk};
+use crate::block::{BLOCK, BlockHeader, KIND_RECORD, Position, UNIT, is_sound, walk};
+use pabal_fault::{Point, reached};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of the journal's format.
@@ -78,6 +79,43 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// The record that these blocks are, each checked: for blocks that came from elsewhere than a file. They must be
+    /// aligned to eight bytes. That it follows the one before is for whoever knows that one to check. None when they
+    /// are no record.
+    pub fn checked(blocks: &'a [u8]) -> Option<Record<'a>> {
+        let count = blocks.len() / BLOCK;
+        let aligned = blocks.as_ptr().align_offset(8) == 0;
+        if count == 0 || count > RECORD_BLOCKS_MAX as usize || !blocks.len().is_multiple_of(BLOCK) || !aligned
+        {
+            reached(Point::CheckedLength);
+            return None;
+        }
+        let first = BlockHeader::of(blocks);
+        let belongs = |(i, block): (usize, &[u8])| {
+            let h = BlockHeader::of(block);
+            is_sound(block)
+                && h.kind == KIND_RECORD
+                && (h.index as usize, h.blocks as usize) == (i, count)
+                && h.number == first.number + i as u64
+                && (h.sequence, h.journal_id, h.epoch) == (first.sequence, first.journal_id, first.epoch)
+        };
+        if !blocks.chunks_exact(BLOCK).enumerate().all(belongs) {
+            reached(Point::CheckedBlock);
+            return None;
+        }
+        let header = RecordHeader::ref_from_prefix(&blocks[UNIT..]).ok()?.0;
+        let same = header.format == FORMAT
+            && RecordKind::from_u16(header.kind).is_some()
+            && header.sequence == first.sequence
+            && header.blocks as usize == count;
+        if !same {
+            reached(Point::CheckedHeader);
+            return None;
+        }
+        let hash = *blake3::hash(blocks).as_bytes();
+        Some(Record { header, start_block: first.number, hash, blocks })
+    }
+
     /// Its entries, in order.
     pub fn entries(&self) -> impl Iterator<Item = (Position, &'a [u8])> + use<'a> {
         entries(self.start_block, self.blocks)

@@ -42,6 +42,18 @@ pub struct Scanned {
     pub writer_lives: bool,
 }
 
+/// A record that is known from elsewhere, by a snapshot of the state after it: reading begins after it. Whatever is
+/// before it was read when the snapshot was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct After {
+    /// Its sequence.
+    pub sequence: u64,
+    /// The block at which it begins.
+    pub start_block: u64,
+    /// BLAKE3 of its blocks.
+    pub hash: [u8; 32],
+}
+
 /// Who reads.
 #[derive(Clone, Copy)]
 pub(crate) enum By<'r> {
@@ -97,6 +109,7 @@ pub(crate) fn scan<'v>(
     disk: &'v dyn Disk,
     dir: &Path,
     by: By<'v>,
+    after: Option<(After, RecordHeader)>,
     visit: Visit<'v>,
 ) -> Result<Scanned, Error> {
     let (layout, journal_id) = segment::identify(disk, dir)?;
@@ -111,7 +124,7 @@ pub(crate) fn scan<'v>(
         orderly: false,
         writer_lives: false,
     };
-    let scan = Scan {
+    let mut scan = Scan {
         disk,
         dir: dir.to_path_buf(),
         layout,
@@ -126,6 +139,19 @@ pub(crate) fn scan<'v>(
         next_block: 1,
         reached: 0,
     };
+    if let Some((after, header)) = after {
+        (scan.sequence, scan.hash, scan.last_block) = (after.sequence, after.hash, after.start_block);
+        scan.next_block = after.start_block + header.blocks as u64;
+        scan.found = Scanned {
+            records: after.sequence,
+            last: Some(header),
+            last_block: after.start_block,
+            last_hash: after.hash,
+            next_block: scan.next_block,
+            orderly: header.kind == RecordKind::Stop as u16,
+            ..scan.found
+        };
+    }
     scan.run()
 }
 

@@ -5,8 +5,9 @@ use crate::buffer::RecordBuffer;
 use crate::disk::{Disk, DiskFile, Lock, SystemDisk, Writing};
 use crate::durable::Durable;
 use crate::error::Error;
+use crate::reader::Reader;
 use crate::record::{RECORD_BLOCKS_MAX, RecordHeader};
-use crate::scan::{By, Cut, Visit, scan};
+use crate::scan::{After, By, Cut, Visit, scan};
 use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
 use crate::supply::{Maker, Supply};
 use crate::sync::Patience;
@@ -87,6 +88,18 @@ impl Journal {
         journal_id: u64,
         visit: Visit<'_>,
     ) -> Result<(Journal, Recovered), Error> {
+        Journal::open_after(dir, config, journal_id, None, visit)
+    }
+
+    /// The same, and shows only what comes after a record that is known, which must be there. What is before it is
+    /// not read.
+    pub fn open_after(
+        dir: &Path,
+        config: &JournalConfig,
+        journal_id: u64,
+        after: Option<After>,
+        visit: Visit<'_>,
+    ) -> Result<(Journal, Recovered), Error> {
         let disk = config.disk.clone();
         disk.make_folder(dir).map_err(Error::io(Point::OpenFolderMake, dir))?;
         let lock = lock(&*disk, dir)?;
@@ -105,7 +118,9 @@ impl Journal {
             disk.sync_path(dir).map_err(Error::io(Point::OpenPathSync, dir))?;
         }
         let (layout, journal_id) = segment::identify(&*disk, dir)?;
-        let scanned = scan(&*disk, dir, By::Writer, visit)?;
+        let find = |after| Reader::open_on(disk.clone(), dir)?.find(&after).map(|header| (after, header));
+        let after = after.map(find).transpose()?;
+        let scanned = scan(&*disk, dir, By::Writer, after, visit)?;
         let fresh = scanned.records == 0 && scanned.cut.is_none();
         let segment = scanned.next_block.saturating_sub(1) / layout.segment_blocks;
         let path = segment::path(dir, segment);

@@ -92,6 +92,18 @@ impl Account {
         self.roots.head()
     }
 
+    /// Whether there can be such an account: for bytes that were read from a file.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.number != 0
+            && Class::from_u8(self.class).is_some()
+            && self.held >= 0
+            && self.overdraft >= 0
+            && self.ceiling >= 0
+            && self.reserved == 0
+            && self.touched == 0
+            && self.roots.is_possible()
+    }
+
     /// What may be paid out: balance less holds plus overdraft, and `expired` of the holds does not count.
     /// Minor units; [`UNLIMITED`] where there is no limit. Added up in 128 bits and cut to 64 only at the
     /// end: cut in between, money would seem to be there that is not.

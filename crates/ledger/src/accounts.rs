@@ -6,6 +6,8 @@
 //! nor holds them twice; nor does the index read them when it grows, as the half of the hash says each one's place.
 
 use crate::account::Account;
+use crate::saved::{Load, Save, load_count, save_words};
+use zerocopy::IntoBytes;
 
 /// Accounts at most: slots are 32 bits, one value means "none".
 pub const ACCOUNTS_MAX: usize = u32::MAX as usize - 1;
@@ -26,6 +28,12 @@ pub struct Accounts {
 fn tag(number: u64) -> u32 {
     let product = (number ^ 0x2545_f491_4f6c_dd1d) as u128 * 0x9e37_79b9_7f4a_7c15_u128;
     ((product as u64 ^ (product >> 64) as u64) >> 32) as u32
+}
+
+/// What the index says of the account with this number, in this slot.
+#[inline(always)]
+fn place_of(number: u64, slot: u32) -> u64 {
+    (tag(number) as u64) << 32 | (slot as u64 + 1)
 }
 
 /// The first place of a tag in an index of this length, at most twice the greatest number of accounts: its highest
@@ -100,8 +108,53 @@ impl Accounts {
         let slot = self.len as u32;
         *self.get_mut(slot) = account;
         self.len += 1;
-        Self::place(&mut self.index, (tag(account.number) as u64) << 32 | (slot as u64 + 1));
+        Self::place(&mut self.index, place_of(account.number, slot));
         slot
+    }
+
+    /// Writes all accounts, in the order of their slots.
+    pub(crate) fn save(&self, save: &mut Save<'_>) {
+        save_words(save, &[self.len as u64]);
+        let mut slab = vec![Account::default(); SLAB.min(self.len)];
+        for (i, accounts) in self.slabs.iter().enumerate() {
+            let here = SLAB.min(self.len - i * SLAB);
+            slab[..here].copy_from_slice(&accounts[..here]);
+            // The mark of a batch is no state.
+            slab[..here].iter_mut().for_each(|account| account.touched = 0);
+            save(slab[..here].as_bytes());
+        }
+    }
+
+    /// Reads what [`Accounts::save`] wrote. None when it is not that.
+    pub(crate) fn load(load: &mut Load<'_>) -> Option<Accounts> {
+        let len = load_count(load, ACCOUNTS_MAX)?;
+        let mut accounts = Accounts::default();
+        while accounts.len < len {
+            let here = SLAB.min(len - accounts.len);
+            let mut slab = vec![Account::default(); SLAB].into_boxed_slice();
+            if !load(slab[..here].as_mut_bytes()) {
+                return None;
+            }
+            if !slab[..here].iter().all(Account::is_possible) {
+                return None;
+            }
+            accounts.slabs.push(slab);
+            accounts.len += here;
+        }
+        // Made once, in the length that growing would have come to.
+        let mut length = 64;
+        while length / 4 * 3 < len {
+            length *= 2;
+        }
+        accounts.index = vec![0; if len == 0 { 0 } else { length }];
+        for slot in 0..len as u32 {
+            let number = accounts.get(slot).number;
+            if accounts.find(number).is_some() {
+                return None;
+            }
+            Self::place(&mut accounts.index, place_of(number, slot));
+        }
+        Some(accounts)
     }
 
     fn place(index: &mut [u64], place: u64) {

@@ -114,9 +114,17 @@ codes! {
     Overloaded = 264, "overloaded", Again;
     /// The deadline passed before execution. Not done, by no earlier try either; the same id is safe.
     DeadlinePassed = 265, "deadline_passed", Again;
-    /// The disk has no room for another record. Not done, by no earlier try either; the same id is safe. An operator
-    /// must make room.
+    /// The disk has no room for another record. Not done so far, by no earlier try either; one that went unheard may
+    /// still wait, and be done when there is room. The same id is safe. An operator must make room.
     DiskFull = 266, "disk_full", Again;
+    /// The channel may not send commands of this kind. Not done by this try.
+    ChannelNotPermitted = 267, "channel_not_permitted", Again;
+    /// No channel has this credential. Not done by this try.
+    CredentialUnknown = 268, "credential_unknown", Again;
+    /// No version of the protocol is spoken by both sides. Not done by this try.
+    VersionUnknown = 269, "version_unknown", Again;
+    /// The reader has not seen the record yet that the question asks for. Ask the core, or later.
+    NotFresh = 270, "not_fresh", Again;
 }
 
 impl std::fmt::Display for Code {

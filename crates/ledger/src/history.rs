@@ -6,6 +6,7 @@
 //! trees keeps the older ones aside, four at a time.
 
 use crate::digest::{Digest, Object};
+use crate::saved::{Load, Save, load_count, load_words, save_words};
 use pabal_fault::{Bug, planted};
 use std::collections::BTreeMap;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -14,6 +15,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 const NEAR: usize = 9;
 /// Roots moved at a time to and from the far ones.
 const MOVED: usize = 4;
+/// Roots of one account kept aside at most: there are no more ranks.
+const FAR_MAX: usize = 64;
 /// Positions are below this: with units of 64 bytes, a journal of 16 PiB.
 pub const POSITION_MAX: u64 = 1 << 48;
 
@@ -69,6 +72,39 @@ impl FarRoots {
         list.into_iter().for_each(|root| self.push(slot, root));
     }
 
+    /// Writes them all.
+    pub(crate) fn save(&self, save: &mut Save<'_>) {
+        let kept = if planted(Bug::SnapshotFarMissing) { 0 } else { self.lists.len() };
+        save_words(save, &[kept as u64]);
+        for (slot, list) in self.lists.iter().take(kept) {
+            save_words(save, &[*slot as u64, list.len() as u64]);
+            save_words(save, list);
+        }
+    }
+
+    /// Reads what [`FarRoots::save`] wrote, of these many slots. None when it is not that.
+    pub(crate) fn load(load: &mut Load<'_>, slots: usize) -> Option<FarRoots> {
+        let mut far = FarRoots::default();
+        for _ in 0..load_count(load, slots)? {
+            let [slot] = load_words(load)?;
+            let slot = u32::try_from(slot).ok().filter(|slot| (*slot as usize) < slots)?;
+            let roots = load_count(load, FAR_MAX)?;
+            if roots == 0 || far.lists.last_key_value().is_some_and(|(last, _)| *last >= slot) {
+                return None;
+            }
+            for _ in 0..roots {
+                let [root] = load_words(load)?;
+                far.push(slot, root);
+            }
+        }
+        Some(far)
+    }
+
+    /// How many one account has.
+    pub(crate) fn len(&self, slot: u32) -> usize {
+        self.lists.get(&slot).map_or(0, Vec::len)
+    }
+
     fn push(&mut self, slot: u32, root: u64) {
         self.digest.add(Object::FarRoots, &[slot as u64, root]);
         self.lists.entry(slot).or_default().push(root);
@@ -92,6 +128,25 @@ impl Roots {
     #[inline]
     pub fn head(&self) -> u64 {
         self.get(0)
+    }
+
+    /// Whether there can be such roots: for bytes that were read from a file.
+    pub(crate) fn is_possible(&self) -> bool {
+        let near = self.near as usize;
+        let smallest = self.ranks & !TWICE;
+        near <= NEAR
+            && self.near as u32 <= self.depth()
+            && (self.ranks & TWICE == 0 || smallest != 0 && near >= 2)
+            && (near > 0 || self.depth() == 0)
+            && (!self.has_far() || near >= 2 && self.far().is_multiple_of(MOVED))
+            && self.positions[near..].iter().all(|unused| *unused == [0; 6])
+            && self.ranks >> 62 == 0
+            && self.reserved == 0
+    }
+
+    /// How many roots are kept aside.
+    pub(crate) fn far(&self) -> usize {
+        (self.depth() - self.near as u32) as usize
     }
 
     /// Whether some roots are kept aside.

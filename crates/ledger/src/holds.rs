@@ -2,6 +2,7 @@
 
 use crate::digest::{Digest, Object};
 use crate::entry::{Date, Id};
+use crate::saved::{Load, Save, load_count, load_words, save_words};
 use pabal_fault::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +71,30 @@ impl Holds {
     /// All of them, by id.
     pub fn iter(&self) -> impl Iterator<Item = (&Id, &Hold)> {
         self.by_id.iter()
+    }
+
+    /// Writes them all, by id.
+    pub(crate) fn save(&self, save: &mut Save<'_>) {
+        let missing = usize::from(planted(Bug::SnapshotHoldMissing) && !self.by_id.is_empty());
+        save_words(save, &[(self.by_id.len() - missing) as u64]);
+        self.by_id.iter().skip(missing).for_each(|(id, hold)| save_words(save, &words(*id, hold)));
+    }
+
+    /// Reads what [`Holds::save`] wrote, and adds it to the digest. None when it is not that.
+    pub(crate) fn load(load: &mut Load<'_>, digest: &mut Digest) -> Option<Holds> {
+        let mut holds = Holds::default();
+        for _ in 0..load_count(load, HOLDS_MAX)? {
+            let [high, low, debit, credit, remaining, expires_ms, position, kinds] = load_words(load)?;
+            let (currency, kind) = ((kinds >> 16) as u16, kinds as u16);
+            let remaining = remaining as i64;
+            let hold = Hold { debit, credit, remaining, expires_ms, position, currency, kind };
+            let (id, last) = (Id { high, low }, holds.by_id.last_key_value());
+            if kinds >> 32 != 0 || remaining <= 0 || last.is_some_and(|(last, _)| *last >= id) {
+                return None;
+            }
+            holds.set(id, Some(hold), digest);
+        }
+        Some(holds)
     }
 
     /// What remains on holds of this account whose time has passed but which were not released yet.
@@ -164,6 +189,28 @@ impl Reversed {
     /// All of them, by position.
     pub fn iter(&self) -> impl Iterator<Item = (&u64, &Reversal)> {
         self.0.iter()
+    }
+
+    /// Writes them all, by position.
+    pub(crate) fn save(&self, save: &mut Save<'_>) {
+        save_words(save, &[self.0.len() as u64]);
+        let words = |(position, r): (&u64, &Reversal)| [*position, r.amount as u64, r.booked.0 as u64];
+        self.0.iter().map(words).for_each(|words| save_words(save, &words));
+    }
+
+    /// Reads what [`Reversed::save`] wrote, and adds it to the digest. None when it is not that.
+    pub(crate) fn load(load: &mut Load<'_>, digest: &mut Digest) -> Option<Reversed> {
+        let mut reversed = Reversed::default();
+        for _ in 0..load_count(load, REVERSED_MAX)? {
+            let [position, amount, booked] = load_words(load)?;
+            let reversal = Reversal { amount: amount as i64, booked: Date(u16::try_from(booked).ok()?) };
+            let last = reversed.0.last_key_value();
+            if reversal.amount <= 0 || last.is_some_and(|(last, _)| *last >= position) {
+                return None;
+            }
+            reversed.set(position, Some(reversal), digest);
+        }
+        Some(reversed)
     }
 
     pub(crate) fn set(

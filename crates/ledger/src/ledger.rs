@@ -11,6 +11,7 @@ use crate::entry::{Command, Date, Id, Leg, Op, Outcome, Posting, flags};
 use crate::history::FarRoots;
 use crate::holds::{HOLD_MS_MAX, HOLDS_MAX, Hold, Holds, REVERSAL_DAYS, REVERSED_MAX, Reversal, Reversed};
 use crate::rules::{self, Class, Kind};
+use crate::saved::{Load, Save};
 use crate::undo::Undo;
 use pabal_fault::{Bug, planted};
 
@@ -110,6 +111,39 @@ impl Ledger {
             return 0;
         }
         self.holds.expired_of(account.number, moment.time_ms)
+    }
+
+    // ── snapshots ────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether an account's history is so long that roots of it are kept aside.
+    pub fn has_far_roots(&self) -> bool {
+        self.accounts.iter().any(|account| account.roots.has_far())
+    }
+
+    /// Writes the state.
+    pub fn save(&self, save: &mut Save<'_>) {
+        self.accounts.save(save);
+        self.far.save(save);
+        self.holds.save(save);
+        self.reversed.save(save);
+    }
+
+    /// Reads what [`Ledger::save`] wrote; its digest is added up anew. None when it is not that.
+    pub fn load(load: &mut Load<'_>) -> Option<Ledger> {
+        let accounts = Accounts::load(load)?;
+        let far = FarRoots::load(load, accounts.len())?;
+        let mut digest = Digest::default();
+        for slot in 0..accounts.len() as u32 {
+            let account = accounts.get(slot);
+            if account.roots.far() != far.len(slot) {
+                return None;
+            }
+            digest.add(Object::Account, &words(account));
+        }
+        let holds = Holds::load(load, &mut digest)?;
+        let reversed = Reversed::load(load, &mut digest)?;
+        // Marks are zero: of no batch that is to come.
+        Some(Ledger { accounts, far, holds, reversed, digest, batch: 1, ..Ledger::default() })
     }
 
     // ── money ────────────────────────────────────────────────────────────────────────────────────

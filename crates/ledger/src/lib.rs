@@ -32,6 +32,7 @@ pub mod ids;
 mod index;
 mod ledger;
 pub mod rules;
+pub mod saved;
 mod undo;
 pub mod window;
 

@@ -17,13 +17,17 @@ use crate::digest::{Digest, Object};
 use crate::entry::Id;
 use crate::ids::{AHEAD_MS, WINDOW_MS};
 use crate::index::{Index, PLACES_MAX};
+use crate::saved::{Load, Save, load_count, load_words, save_words};
 use pabal_fault::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Ids that the window holds unless the bank was founded with another number.
 pub const CAPACITY_DEFAULT: u32 = 16 << 20;
 /// Ids that one bucket can index, less one bundle that may be let in together.
-const BUCKET_MAX: usize = PLACES_MAX - 2047;
+const BUCKET_MAX: usize = PLACES_MAX - BUNDLE_ROOM;
+/// Ids of one bundle that may be let in together, and more.
+const BUNDLE_ROOM: usize = 2047;
 /// Width of a bucket: 2^9 ms.
 const BUCKET_BITS: u32 = 9;
 /// Admission classes, P0 to P4.
@@ -52,7 +56,8 @@ pub enum Seen {
     Ahead,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 struct Known {
     id: Id,
     /// Class in the top byte, position below.
@@ -386,7 +391,13 @@ impl Window {
             self.forget(number, Some(victim), digest);
             self.horizon_ms = self.horizon_ms.max((number + 1) << BUCKET_BITS);
         }
-        let known = Known { id, place: position | (class as u64) << 56 };
+        self.keep(Known { id, place: position | (class as u64) << 56 }, digest);
+    }
+
+    /// Keeps an id that is not there yet.
+    #[inline]
+    fn keep(&mut self, known: Known, digest: &mut Digest) {
+        let (id, class) = (known.id, known.place >> 56);
         let (key, number) = (self.key, id.time_ms() >> BUCKET_BITS);
         let its = known.digest();
         let bucket = self.bucket_mut(number);
@@ -400,6 +411,51 @@ impl Window {
         if self.len.is_multiple_of(SETTLE_EACH) && self.settling != NOWHERE {
             self.settle_section();
         }
+    }
+
+    /// Writes the ids and the horizon: bucket after bucket, oldest first.
+    pub fn save(&self, save: &mut Save<'_>) {
+        let mut missing = usize::from(planted(Bug::SnapshotIdMissing) && self.len > 0);
+        save_words(save, &[self.len - missing as u64, self.horizon_ms]);
+        let newest = (self.newest_number != NOWHERE).then_some(&self.newest);
+        for bucket in self.older.values().chain(newest) {
+            for piece in &bucket.pieces {
+                save(piece[std::mem::take(&mut missing)..].as_bytes());
+            }
+        }
+    }
+
+    /// Reads what [`Window::save`] wrote into an empty window, and adds it to the digest. None when it is not that.
+    pub fn load(mut self, load: &mut Load<'_>, digest: &mut Digest) -> Option<Window> {
+        // A bundle may pass the bound on ids by its parts less one.
+        let count = load_count(load, self.capacity as usize + BUNDLE_ROOM)?;
+        [self.horizon_ms] = load_words(load)?;
+        let mut piece = vec![Known { id: Id::default(), place: 0 }; PIECE];
+        let mut left = count;
+        while left > 0 {
+            let here = left.min(PIECE);
+            if !load(piece[..here].as_mut_bytes()) {
+                return None;
+            }
+            for known in &piece[..here] {
+                let number = known.id.time_ms() >> BUCKET_BITS;
+                let bucket = self.bucket(number);
+                let full = bucket.is_some_and(|bucket| bucket.len as usize >= PLACES_MAX);
+                let is_there = |bucket: &Bucket| bucket.find(known.id, spread(known.id, self.key)).is_some();
+                let behind = self.newest_number != NOWHERE && number < self.newest_number;
+                if known.place >> 56 >= CLASSES as u64
+                    || !known.id.is_valid()
+                    || full
+                    || behind
+                    || bucket.is_some_and(is_there)
+                {
+                    return None;
+                }
+                self.keep(*known, digest);
+            }
+            left -= here;
+        }
+        Some(self)
     }
 
     /// Asks for the index line of this id.

@@ -11,6 +11,7 @@ mod upgrade;
 
 use clap::{Parser, Subcommand};
 use command::show;
+use pabal_journal::SEGMENT_BLOCKS_DEFAULT;
 use progress::Bar;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -48,6 +49,57 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The process that executes: everything else reaches it through its socket. `serve` starts it.
+    Core {
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// Two people who vouch for the clock after a long stop, where there is no hardware clock.
+        #[arg(long = "time-confirmed-by", value_name = "NAME")]
+        time_confirmed_by: Vec<String>,
+        /// Blocks of 4 KiB of a segment, when the journal is made.
+        #[arg(long, default_value_t = SEGMENT_BLOCKS_DEFAULT, value_parser = clap::value_parser!(u32).range(32..=262_144))]
+        segment_blocks: u32,
+        /// Where its socket is to be: in the data folder when left out.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// Listen on TCP too, for the bank's processes on other machines, as `127.0.0.1:7370`.
+        #[arg(long, value_name = "ADDRESS", requires_all = ["tls_authority", "tls_certificate", "tls_key"])]
+        listen_tls: Option<std::net::SocketAddr>,
+        /// Certificates (PEM) of the authority that signed those of all processes of the bank.
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_authority: Option<PathBuf>,
+        /// The certificate (PEM) of this process, and those between it and the authority.
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_certificate: Option<PathBuf>,
+        /// Its key (PEM).
+        #[arg(long, value_name = "FILE", requires = "listen_tls")]
+        tls_key: Option<PathBuf>,
+    },
+    /// A folded copy that serves reads and makes snapshots, also when the core is gone. `serve` starts it.
+    Reader {
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+    },
+    /// Run the bank: each service in a process of its own, started anew when it dies.
+    Serve {
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// Two people who vouch for the clock after a long stop, where there is no hardware clock.
+        #[arg(long = "time-confirmed-by", value_name = "NAME")]
+        time_confirmed_by: Vec<String>,
+    },
+    /// Keep the state as it is now in a snapshot, so that the next start is short.
+    Snapshot {
+        /// The data folder.
+        #[arg(long, default_value = "pabal-data")]
+        data: PathBuf,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Read the whole journal, decide everything again, and compare every byte.
     Verify {
         /// The data folder.
@@ -197,6 +249,21 @@ enum Import {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Statements and balances of the past, out of a journal made for it in a folder that is deleted after.
+    Reads {
+        /// Entries of one account.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
+        entries: u64,
+        /// The other accounts, which share them.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+        accounts: u64,
+        /// Where the folder is made.
+        #[arg(long, default_value_os_t = std::env::temp_dir())]
+        dir: PathBuf,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Transfers a second, durable before each answer, in a folder of its own that is deleted after.
     Ledger {
         /// Customer accounts.
@@ -211,7 +278,19 @@ enum Bench {
         /// How often; medians are given, each beside the ceiling of the same runs.
         #[arg(long, default_value_t = 5)]
         runs: usize,
-        /// Client and core in one process; the only way so far.
+        /// Connections.
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+        /// Requests on their way on each connection at a time.
+        #[arg(long, default_value_t = 4)]
+        in_flight: usize,
+        /// One account on one side of every transfer.
+        #[arg(long)]
+        hot: bool,
+        /// Saturate the bulk lane meanwhile.
+        #[arg(long)]
+        bulk: bool,
+        /// Client and core in one process, with no socket between.
         #[arg(long)]
         in_process: bool,
         /// Where the folder is made.
@@ -249,7 +328,52 @@ fn text(error: &anyhow::Error) -> String {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None => {
-            command::core::run(&cli.data, &cli.time_confirmed_by)?;
+            let options = command::core::Options {
+                confirmed_by: &cli.time_confirmed_by,
+                demonstration: true,
+                segment_blocks: SEGMENT_BLOCKS_DEFAULT,
+                socket: None,
+                tls: None,
+            };
+            command::core::run(&cli.data, &options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Core {
+            data,
+            time_confirmed_by,
+            segment_blocks,
+            socket,
+            listen_tls,
+            tls_authority,
+            tls_certificate,
+            tls_key,
+        }) => {
+            let files = tls_authority.zip(tls_certificate).zip(tls_key);
+            let tls = listen_tls.zip(files).map(|(address, ((authority, certificate), key))| {
+                let identity = pabal_wire::tls::Identity { authority, certificate, key };
+                pabal_wire::server::Listen::Tls { address, identity }
+            });
+            let options = command::core::Options {
+                confirmed_by: &time_confirmed_by,
+                demonstration: false,
+                segment_blocks,
+                socket: socket.as_deref(),
+                tls,
+            };
+            command::core::run(&data, &options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Reader { data }) => {
+            command::reader::run(&data)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Serve { data, time_confirmed_by }) => {
+            command::serve::run(&data, &time_confirmed_by)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Snapshot { data, json }) => {
+            let report = command::reader::snapshot_now(&data, &Bar::new(!json))?;
+            show::report(&report, json, show::fields)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Verify { data, json }) => {
@@ -302,16 +426,36 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             show::report(&report, true, show::fields)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
+        Some(Command::Bench(Bench::Reads { entries, accounts, dir, json })) => {
+            let options = command::bench::reads::Options { entries, accounts };
+            let report = command::bench::reads::run(options, &dir, &Bar::new(!json))?;
+            show::report(&report, json, show::fields)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Bench(Bench::Ledger {
             accounts,
             transfers,
             batch,
             runs,
-            in_process: _,
+            connections,
+            in_flight,
+            hot,
+            bulk,
+            in_process,
             dir,
             json,
         })) => {
-            let options = command::bench::Options { accounts, transfers, batch, runs };
+            let options = command::bench::Options {
+                accounts,
+                transfers,
+                batch,
+                runs,
+                connections,
+                in_flight,
+                hot,
+                bulk,
+                in_process,
+            };
             let report = command::bench::run(options, &dir, &Bar::new(!json))?;
             show::report(&report, json, show::fields)?;
             Ok(ExitCode::SUCCESS)

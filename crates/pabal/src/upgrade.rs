@@ -374,8 +374,8 @@ fn kept_journals_are_what_the_programs_write() {
 /// replay itself. Gives how many batches stand there under rules 1 and under rules 2.
 fn replay(data: &Path, known: u32) -> Result<[u64; 2], pabal_journal::Error> {
     let dir = data.join(JOURNAL);
-    let mut machine = BankMachine(Bank::knowing(known));
-    let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
+    let machine = BankMachine(Bank::knowing(known));
+    let mut replay = Replay::new(machine, Reader::open(&dir)?);
     let mut batches = [0; 2];
     let scanned = Reader::open(&dir)?.scan(&mut |record| {
         replay.record(record)?;

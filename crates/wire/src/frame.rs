@@ -13,7 +13,7 @@
 //!
 //! Every frame that is asked carries all that an admission, an audit and a retry need: class, lane, deadline,
 //! credential of the channel, principal and attempt. A frame that breaks a rule of this page ends its connection, and
-//! nothing else. Integrity is the transport's: a Unix socket loses and alters nothing, and TLS checks.
+//! nothing else; it is refused first, under its own tag, and what else was on its way is not answered. Integrity is the transport's: a Unix socket loses and alters nothing, and TLS checks.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -27,14 +27,21 @@ pub const ASKED_BYTES_MAX: usize = 1 << 20;
 pub const ANSWERED_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the reply to one command.
 pub const REPLY_BYTES: usize = 32;
+/// The last of the admission classes (P4).
+pub const CLASS_MAX: u8 = 4;
+/// [`Head::lane`] of what somebody waits for.
+pub const LANE_ONLINE: u8 = 1;
+/// [`Head::lane`] of bulk.
+pub const LANE_BULK: u8 = 2;
 
 /// What a client asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Asking {
-    /// The first frame: `count` is the oldest version, `item` the newest that it speaks. No body.
+    /// The first frame: `count` is the oldest version, `item` the newest that it speaks. No body. Nothing else in it is
+    /// looked at, so that every version understands every other's.
     Hello = 1,
-    /// Commands to execute.
+    /// Commands to execute: `count` of them, at least one.
     Submit = 2,
     /// A question. `item`: the sequence of the record that the answer must have seen at least; zero for any.
     Query = 3,
@@ -63,15 +70,15 @@ pub struct Head {
     pub length: u32,
     /// An [`Asking`].
     pub kind: u16,
-    /// The version that the welcome named; in a hello, the newest that the client speaks.
+    /// The version that the welcome named.
     pub version: u16,
     /// Chosen by the client; the answer has the same.
     pub tag: u64,
     /// Credential of the channel that sends it.
     pub credential: [u8; 16],
-    /// Admission class, 0 (P0) to 4 (P4).
+    /// Admission class, 0 (P0) to 4 (P4): [`CLASS_MAX`].
     pub class: u8,
-    /// Lane: 1 online, 2 bulk.
+    /// Lane: [`LANE_ONLINE`] or [`LANE_BULK`], in every frame but a hello.
     pub lane: u8,
     /// Zero.
     pub reserved: u16,

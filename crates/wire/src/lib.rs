@@ -18,8 +18,13 @@ compile_error!("frames are little-endian and are read in place");
 
 pub mod body;
 pub mod frame;
+pub mod parse;
+pub mod server;
 pub mod service;
+pub mod tls;
 
 pub use body::Body;
 pub use frame::{Asking, Head, Kind, Reply, Welcome};
+pub use parse::{Broken, Parser, Replies, Requests};
+pub use server::{Codes, Config, Limits, Listen, Server};
 pub use service::{Answer, Asked, Service};

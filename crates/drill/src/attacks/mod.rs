@@ -22,6 +22,7 @@ mod opened;
 mod read;
 mod replayed;
 mod rings;
+mod snapshots;
 mod threads;
 
 use crate::quiet;
@@ -55,7 +56,7 @@ impl Attacked {
 }
 
 /// All attacks, by what they attack.
-const ALL: [&[Attack]; 9] = [
+const ALL: [&[Attack]; 10] = [
     opened::ATTACKS,
     forged::ATTACKS,
     read::ATTACKS,
@@ -64,6 +65,7 @@ const ALL: [&[Attack]; 9] = [
     engine::ATTACKS,
     rings::ATTACKS,
     lanes::ATTACKS,
+    snapshots::ATTACKS,
     threads::ATTACKS,
 ];
 

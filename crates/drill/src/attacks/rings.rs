@@ -16,6 +16,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "a cursor where no command begins", points: &[Point::AloneCutShort], run: cursor },
     Attack { name: "a bundle that no record has the room for", points: &[Point::AloneNoRoom], run: no_room },
     Attack { name: "an item that is not let in", points: &[Point::AloneNotAdmitted], run: not_admitted },
+    Attack { name: "a suspect whose deadline has passed", points: &[Point::AloneLate], run: late },
     Attack { name: "a command that stopped the core twice", points: &[Point::AloneSetAside], run: set_aside },
     Attack { name: "a suspect on a full disk", points: &[Point::AloneDiskFull], run: full },
 ];
@@ -115,6 +116,15 @@ fn not_admitted() {
     let mut bed = stopped();
     let sent = [bed.deposit()];
     let ring = ring(bed.bulk(3, 7), &sent);
+    found(&mut bed, &ring, false, &sent, &[NEW]);
+}
+
+/// A later try may have heard `deadline_passed`, which says that no earlier one is done: none is.
+fn late() {
+    let mut bed = stopped();
+    let sent = [bed.deposit()];
+    let header = RequestHeader { deadline_ms: bed.now_ms - 1, ..bed.online() };
+    let ring = ring(header, &sent);
     found(&mut bed, &ring, false, &sent, &[NEW]);
 }
 

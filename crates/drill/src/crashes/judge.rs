@@ -123,8 +123,7 @@ impl<'p> Judge<'p> {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::with(image.clone(), 1));
         self.config.disk = disk.clone();
         let folder = self.place.folder();
-        let mut bank = BankMachine::default();
-        let mut held = Some(&mut bank);
+        let mut held = Some(BankMachine::default());
         let mut replay = None;
         let mut records = Vec::new();
         let opened =

@@ -97,11 +97,12 @@ impl Disk for SimDisk {
 
     fn lock(&self, folder: &Path, shared: bool) -> Result<Option<Box<dyn Lock>>> {
         plain(self, Access::Lock, folder, |world| {
-            if world.exclusive {
+            if world.locked.contains(folder) {
                 return Ok(None);
             }
-            world.exclusive = !shared;
-            Ok(Some(Box::new(Held { disk: self.clone(), exclusive: !shared }) as Box<dyn Lock>))
+            let exclusive = (!shared).then(|| folder.to_path_buf());
+            world.locked.extend(exclusive.clone());
+            Ok(Some(Box::new(Held { disk: self.clone(), exclusive }) as Box<dyn Lock>))
         })
     }
 
@@ -116,15 +117,16 @@ impl Disk for SimDisk {
 
 struct Held {
     disk: SimDisk,
-    exclusive: bool,
+    /// The folder, where nobody else may have it.
+    exclusive: Option<PathBuf>,
 }
 
 impl Lock for Held {}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.exclusive {
-            self.disk.lock().exclusive = false;
+        if let Some(folder) = &self.exclusive {
+            self.disk.lock().locked.remove(folder);
         }
     }
 }

@@ -11,7 +11,7 @@ mod memory;
 use crate::random::Random;
 use image::{Block, Damage, Image, Loss};
 use memory::Memory;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +66,8 @@ struct World {
     image: Image,
     /// Blocks that fit; at the bound there is no space.
     capacity: usize,
-    exclusive: bool,
+    /// Folders whose lock someone has for himself.
+    locked: BTreeSet<PathBuf>,
     maps: BTreeMap<PathBuf, Arc<Memory>>,
     accesses: u64,
     /// The fault that comes at this access.
@@ -103,7 +104,7 @@ impl SimDisk {
         SimDisk(Arc::new(Mutex::new(World {
             image,
             capacity: usize::MAX,
-            exclusive: false,
+            locked: BTreeSet::new(),
             maps: BTreeMap::new(),
             accesses: 0,
             armed: None,
@@ -230,7 +231,7 @@ impl SimDisk {
     pub fn crash(&self, loss: Loss) {
         let mut world = self.lock();
         let world = &mut *world;
-        world.exclusive = false;
+        world.locked.clear();
         world.armed = None;
         let draw = &mut world.draw;
         world.image.crash(loss, &mut |n| draw.index(n));

@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::sent::{Sent, linked};
 use pabal_bank::ledger::Command;
 use pabal_bank::{Reply, command};
-use pabal_core::machine::Answer;
+use pabal_core::machine::{Answer, Query};
 use pabal_engine::{Commands, Lane, Request, RequestHeader, Response, Stepper, Ticket};
 use pabal_journal::{ENTRY_UNITS_MAX, Position, UNITS};
 use std::collections::VecDeque;
@@ -205,12 +205,9 @@ impl Clients {
         blocks > if attempt.header.is_bulk() { most.min(BULK_BLOCKS_MAX) } else { most }
     }
 
-    /// Asks this of an account.
-    pub fn ask(&mut self, account: Option<u64>, job: u64, engine: &Stepper<Judged>) {
-        let (number, query) = match account {
-            Some(number) => (number, pabal_core::Query::Account(number)),
-            None => (0, pabal_core::Query::Job(job_id(job))),
-        };
+    /// Asks this.
+    pub fn ask(&mut self, query: Query, engine: &Stepper<Judged>) {
+        let number = if let Query::Account(number) = query { number } else { 0 };
         self.questions.push_back((number, engine.query(query)));
     }
 

@@ -11,14 +11,14 @@ use super::written::{self, Made};
 use crate::disk::Killed;
 use crate::model::{Model, check_digest};
 use crate::sent::Sent;
-use pabal_bank::ledger::{Code, Id, Op, Status};
+use pabal_bank::ledger::{Code, Date, Id, Op, Status};
 use pabal_bank::{Bank, Context, Reply};
-use pabal_core::machine::{Answer, Query, context};
+use pabal_core::machine::{Answer, BankView, Query, context};
 use pabal_engine::machine::Mode;
 use pabal_engine::request::{Request, RequestHeader, Response};
 use pabal_journal::{Durable, Record};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Something that must not be. Thrown where it is found, and caught by whoever runs the simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,14 @@ struct Shown {
     records: u64,
 }
 
+/// What was true after a record of whose state a snapshot was made, or begun.
+#[derive(Clone)]
+struct Kept {
+    model: Model,
+    history: Vec<Decided>,
+    by_record: Vec<Made>,
+}
+
 /// Bulk requests that the bulk lane takes before it refuses.
 const BULK_WAITING: usize = 64;
 /// How fast the bank's time may be drawn towards the wall clock: millionths, rounded up.
@@ -119,6 +127,8 @@ pub struct Judge {
     begun: (u64, u64),
     /// Commands that stop the bank, and how often they did, one crash after the other.
     poison: BTreeMap<Id, u32>,
+    /// What was true when snapshots were made; of all judges.
+    shelf: Arc<Mutex<Vec<Kept>>>,
     /// Whether the disk may be full.
     pub full: bool,
     /// How far the running bank is durable.
@@ -150,9 +160,69 @@ impl Judge {
             began: (0, 0),
             begun: (0, 0),
             poison: BTreeMap::new(),
+            shelf: Arc::default(),
             full: false,
             durable: None,
         }
+    }
+
+    /// Of a copy beside the bank that this judge follows: it knows the records that the copy took, and no more.
+    pub fn beside(&self) -> Judge {
+        let mut judge = Judge::new(self.clock.clone());
+        judge.shelf = self.shelf.clone();
+        judge.starts(2);
+        judge
+    }
+
+    /// What the bank did until now, which is what a copy beside it must find.
+    pub fn hears_of(&mut self, bank: &Judge) {
+        self.history.clone_from(&bank.history);
+    }
+
+    // ── snapshots ────────────────────────────────────────────────────────────────────────────────
+
+    /// Keeps what is true now, for whoever begins with this state; gives the number that it has.
+    pub fn keeps(&self) -> u64 {
+        let history = self.history[..self.replayed].to_vec();
+        let kept = Kept { model: self.model.clone(), history, by_record: self.by_record.clone() };
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.push(kept);
+        shelf.len() as u64 - 1
+    }
+
+    /// Whether there is such a number.
+    pub fn has_kept(&self, number: u64) -> bool {
+        number < self.shelf.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    /// A bank begins with nothing: every record is read.
+    pub fn begins_with_nothing(&mut self) {
+        if self.replaying {
+            self.model = Model::new();
+            self.replayed = 0;
+            self.by_record.clear();
+            self.folded.clear();
+        }
+    }
+
+    /// A bank begins with the state that was kept under this number.
+    pub fn begins_with(&mut self, number: u64) {
+        let kept = self.shelf.lock().unwrap_or_else(PoisonError::into_inner)[number as usize].clone();
+        let is_beginning = self.history.starts_with(&kept.history);
+        require(is_beginning, "the snapshot is not what was done", || format!("number {number}"));
+        self.replayed = kept.history.len();
+        (self.model, self.by_record) = (kept.model, kept.by_record);
+        self.folded.clear();
+    }
+
+    /// Records that were made or read.
+    pub fn records(&self) -> u64 {
+        self.by_record.len() as u64
+    }
+
+    /// Records that were shown to anyone.
+    pub fn shown_records(&self) -> u64 {
+        self.shown.records
     }
 
     // ── the life of a process ────────────────────────────────────────────────────────────────────
@@ -428,6 +498,13 @@ impl Judge {
         let should = match query {
             Query::Job(id) => Answer::Job(self.model.jobs.get(id).copied()),
             Query::Account(number) => self.account(*number, answer),
+            Query::Status => Answer::Status(BankView {
+                founded: self.model.founded.is_some(),
+                business_date: Date(self.model.date),
+                rules: self.model.rules,
+                time_ms: self.model.now_ms,
+                accounts: self.model.accounts.len() as u64,
+            }),
         };
         require(answer == should, "read differs", || format!("{answer:?}, should be {should:?}"));
         self.answers.push_back(Question {

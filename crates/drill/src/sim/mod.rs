@@ -15,7 +15,7 @@
 //!
 //! *What it is blind to* stands in `docs/testing.md`.
 
-mod acts;
+pub(crate) mod acts;
 mod campaign;
 mod clients;
 mod clock;

@@ -1,11 +1,13 @@
 //! The bank with the judge beside it: every call of the engine goes to both.
 
 use super::judge::Judge;
+use pabal_bank::ledger::saved::{load_words, save_words};
 use pabal_bank::{Bank, Reply};
 use pabal_core::machine::{Answer, BankMachine, Query};
 use pabal_engine::machine::{Machine, Mode, Sink};
 use pabal_engine::request::{Refusal, RequestHeader};
 use pabal_journal::Position;
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// With this a poisoned command stops the bank: it is thrown.
@@ -27,17 +29,40 @@ impl Bench {
     }
 }
 
+/// Where a bank begins, of which the judge does not know yet: many may be read before one of them lives.
+#[derive(Clone, Copy)]
+enum From {
+    /// With nothing.
+    Nothing,
+    /// With what stands under this number on the judge's shelf.
+    Kept(u64),
+}
+
 /// The bank, judged.
 pub struct Judged {
     /// The bank.
     pub bank: BankMachine,
     bench: Bench,
+    /// None once the judge knows.
+    from: Cell<Option<From>>,
 }
 
 impl Judged {
     /// A bank that knows rules up to this version.
     pub fn new(rules_known: u32, bench: Bench) -> Judged {
-        Judged { bank: BankMachine(Bank::knowing(rules_known)), bench }
+        let from = Cell::new(Some(From::Nothing));
+        Judged { bank: BankMachine(Bank::knowing(rules_known)), bench, from }
+    }
+
+    /// The judge, who knows from now on where this bank began.
+    fn judge(&self) -> MutexGuard<'_, Judge> {
+        let mut judge = self.bench.judge();
+        match self.from.take() {
+            Some(From::Nothing) => judge.begins_with_nothing(),
+            Some(From::Kept(number)) => judge.begins_with(number),
+            None => {}
+        }
+        judge
     }
 }
 
@@ -63,13 +88,13 @@ impl Machine for Judged {
     }
 
     fn begin(&mut self, time_ms: u64) {
-        self.bench.judge().begins(time_ms);
+        self.judge().begins(time_ms);
         self.bank.begin(time_ms);
     }
 
     fn admit(&self, request: &RequestHeader) -> Result<(), Reply> {
         let said = self.bank.admit(request);
-        self.bench.judge().admits(request, &said);
+        self.judge().admits(request, &said);
         said
     }
 
@@ -123,8 +148,26 @@ impl Machine for Judged {
         answer
     }
 
+    fn save(&self, save: &mut dyn FnMut(&[u8])) {
+        // The judge keeps what it knows of this state, and finds it again by this number.
+        save_words(save, &[self.judge().keeps()]);
+        self.bank.save(save);
+    }
+
+    fn load(&self, load: &mut dyn FnMut(&mut [u8]) -> bool) -> Option<Judged> {
+        let [number] = load_words(load)?;
+        let bank = self.bank.load(load)?;
+        let from = Cell::new(Some(From::Kept(number)));
+        self.bench.judge().has_kept(number).then(|| Judged { bank, bench: self.bench.clone(), from })
+    }
+
     fn digest(&mut self) -> [u8; 16] {
         let kept = self.bank.digest();
+        if matches!(self.from.get(), Some(From::Kept(_))) {
+            // Of what was just read, which may be anything still.
+            drop(self.judge());
+            return kept;
+        }
         let anew = self.bench.judge().digests(&mut self.bank.0);
         assert_eq!(kept, anew);
         kept

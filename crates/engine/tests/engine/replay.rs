@@ -17,9 +17,9 @@ fn some_batches(data: &Path) {
 }
 
 /// What is wrong with this journal in the eyes of this machine.
-fn wrong(data: &Path, mut toy: Toy) -> Option<ReplayError> {
+fn wrong(data: &Path, toy: Toy) -> Option<ReplayError> {
     let journal = data.join("journal");
-    let mut replay = Replay::new(&mut toy, Reader::open(&journal).expect("a reader"));
+    let mut replay = Replay::new(toy, Reader::open(&journal).expect("a reader"));
     let mut wrong = None;
     verify(&journal, &mut |record| {
         if wrong.is_none() {
@@ -130,9 +130,9 @@ fn records_of_older_rules_are_folded_and_those_of_its_own_decided_again() {
 }
 
 /// What replaying a journal says whose records are changed so, each by itself after all before it.
-fn forged(data: &Path, mut toy: Toy, change: impl Fn(&mut RecordHeader, &mut [u8])) -> Vec<ReplayError> {
+fn forged(data: &Path, toy: Toy, change: impl Fn(&mut RecordHeader, &mut [u8])) -> Vec<ReplayError> {
     let journal = data.join("journal");
-    let mut replay = Replay::new(&mut toy, Reader::open(&journal).expect("a reader"));
+    let mut replay = Replay::new(toy, Reader::open(&journal).expect("a reader"));
     let mut said = Vec::new();
     verify(&journal, &mut |record| {
         let (mut header, mut blocks) = (*record.header, record.blocks.to_vec());

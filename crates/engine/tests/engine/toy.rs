@@ -308,6 +308,38 @@ impl Machine for Toy {
         self.counters.get(query).copied().unwrap_or(0)
     }
 
+    fn save(&self, save: &mut dyn FnMut(&[u8])) {
+        let mut words = vec![self.time_ms, self.rules as u64, self.counters.len() as u64];
+        words.extend(self.counters.iter().flat_map(|(counter, value)| [*counter, *value as u64]));
+        words.push(self.decided.len() as u64);
+        words.extend(self.decided.iter().flat_map(|(id, position)| [*id, *position]));
+        words.push(self.blocked.len() as u64);
+        words.extend(&self.blocked);
+        words.iter().for_each(|word| save(&word.to_le_bytes()));
+    }
+
+    fn load(&self, load: &mut dyn FnMut(&mut [u8]) -> bool) -> Option<Toy> {
+        let mut word = || {
+            let mut bytes = [0; 8];
+            load(&mut bytes).then(|| u64::from_le_bytes(bytes))
+        };
+        let mut toy = Toy { limit: self.limit, known: self.known, salt: self.salt, ..Toy::default() };
+        toy.lethal = self.lethal;
+        toy.seen = self.seen.clone();
+        toy.time_ms = word()?;
+        toy.rules = word()? as u32;
+        for _ in 0..word()? {
+            toy.counters.insert(word()?, word()? as i64);
+        }
+        for _ in 0..word()? {
+            toy.decided.insert(word()?, word()?);
+        }
+        for _ in 0..word()? {
+            toy.blocked.insert(word()?);
+        }
+        Some(toy)
+    }
+
     fn is_outcome(code: u16) -> bool {
         (DONE..=BLOCKED).contains(&code)
     }

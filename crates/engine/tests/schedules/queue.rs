@@ -2,6 +2,7 @@
 
 use crate::trying;
 use lanes::{BULK_MAX, Next, ONLINE_BYTES_MAX, Queue, Waiting};
+use pabal_journal::sync::mpsc::channel;
 use pabal_journal::sync::spawn;
 use shuttle::rand::{Rng, thread_rng};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -42,8 +43,12 @@ struct Lanes {
 
 impl Lanes {
     fn new() -> Arc<Lanes> {
+        Lanes::of(false)
+    }
+
+    fn of(groups: bool) -> Arc<Lanes> {
         Arc::new(Lanes {
-            queue: Queue::new(),
+            queue: Queue::new(groups),
             gone: (0..SENDERS * EACH).map(|_| AtomicU32::new(0)).collect(),
             let_in: Mutex::default(),
             taken: Mutex::default(),
@@ -57,7 +62,7 @@ impl Lanes {
             let closed = self.closed.load(Ordering::SeqCst);
             let item = Item { number, gone: self.gone.clone() };
             let waiting = Waiting { item, weight: 64, commands: 1 };
-            if self.queue.push(number % EACH == 2, waiting).is_ok() {
+            if self.queue.push((number / EACH) as u64, number % EACH == 2, waiting).is_ok() {
                 assert!(!closed, "let in after the end");
                 self.let_in.lock().expect("not poisoned").push(number);
             }
@@ -152,6 +157,43 @@ fn every_request_wakes_the_core() {
     });
 }
 
+/// Small requests are held while a record is being written: its end alone must wake the core then.
+#[test]
+fn what_is_held_goes_on_when_the_record_is_written() {
+    trying::every(|| {
+        let lanes = Lanes::of(true);
+        let (records, written) = channel::<()>();
+        let (core, writer) = (lanes.clone(), lanes.clone());
+        let core = spawn("core", move || {
+            while core.taken.lock().expect("not poisoned").len() < SENDERS * EACH {
+                match core.queue.next(IDLE, 2, 1 << 20) {
+                    Next::Online(items) => {
+                        core.take(items);
+                        core.queue.writes();
+                        records.send(()).expect("there is a writer");
+                    }
+                    Next::Bulk(item) => core.take([item]),
+                    Next::Idle => {}
+                    Next::Stop => unreachable!("nobody stops it"),
+                }
+            }
+        });
+        let writer = spawn("writer", move || {
+            while written.recv().is_ok() {
+                writer.queue.written();
+            }
+        });
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| (sender, lanes.clone()))
+            .map(|(sender, its)| spawn("sender", move || its.send(sender)))
+            .collect();
+        for thread in senders.into_iter().chain([core, writer]) {
+            thread.join().expect("no panic");
+        }
+        assert_eq!(lanes.check(), (SENDERS * EACH, SENDERS * EACH));
+    });
+}
+
 #[test]
 fn what_is_abandoned_is_dropped_and_nothing_is_let_in_after() {
     trying::every(|| {
@@ -179,7 +221,7 @@ fn what_is_abandoned_is_dropped_and_nothing_is_let_in_after() {
 fn no_lane_holds_more_than_its_bound() {
     trying::every(|| {
         // Each has more than half of the bytes that may wait; of the bulk ones there are too many.
-        let queue: Arc<Queue<usize>> = Arc::new(Queue::new());
+        let queue: Arc<Queue<usize>> = Arc::new(Queue::new(false));
         let senders: Vec<_> = (0..2)
             .map(|_| queue.clone())
             .map(|queue| {
@@ -188,11 +230,11 @@ fn no_lane_holds_more_than_its_bound() {
                     for _ in 0..2 {
                         let weight = ONLINE_BYTES_MAX / 2 + 1;
                         let waiting = Waiting { item: weight, weight, commands: 1 };
-                        let_in += usize::from(queue.push(false, waiting).is_ok());
+                        let_in += usize::from(queue.push(0, false, waiting).is_ok());
                     }
                     for _ in 0..BULK_MAX * 2 / 3 {
                         let waiting = Waiting { item: 0, weight: 64, commands: 1 };
-                        let_in += usize::from(queue.push(true, waiting).is_ok());
+                        let_in += usize::from(queue.push(0, true, waiting).is_ok());
                     }
                     let_in
                 })
@@ -222,8 +264,8 @@ fn no_lane_holds_more_than_its_bound() {
         assert_eq!(taken, let_in, "all that was let in is taken");
         // All that may wait may wait now, and no byte more.
         let waiting = |weight| Waiting { item: weight, weight, commands: 1 };
-        assert!(queue.push(false, waiting(ONLINE_BYTES_MAX)).is_ok(), "there is room again");
-        assert!(queue.push(false, waiting(1)).is_err());
+        assert!(queue.push(0, false, waiting(ONLINE_BYTES_MAX)).is_ok(), "there is room again");
+        assert!(queue.push(0, false, waiting(1)).is_err());
         queue.stop();
         assert!(matches!(queue.next(IDLE, 100, usize::MAX), Next::Online(weights) if weights.len() == 1));
         assert!(matches!(queue.next(IDLE, 100, usize::MAX), Next::Stop));

@@ -8,33 +8,68 @@ use jiff::Timestamp;
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Command, Kind};
-use pabal_core::BankMachine;
+use pabal_core::{BankMachine, CoreService, Credentials, Walkers};
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::{
-    Commands, Engine, EngineConfig, Lane, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
+    Commands, Engine, EngineConfig, Lane, Recovery, Request, RequestHeader, SystemClock, TimeGap, TimeSource,
 };
 use pabal_journal::{JournalConfig, Reader};
+use pabal_wire::server::Listen;
+use pabal_wire::{Codes, Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 use zerocopy::IntoBytes;
+
+/// Says something on standard output. A bank does not end because nobody listens there any more.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, $($text)*).and_then(|()| out.flush());
+    }};
+}
+pub(crate) use say;
 
 const WON: u16 = 410;
 const CASH: u64 = 9_000_000_000_000_002;
 /// Demonstration accounts; the people and the money are made up.
 const DEMO: [u64; 3] = [110_000_001, 110_000_002, 110_000_003];
 
-/// Runs until SIGINT or SIGTERM, then stops in order. `confirmed_by`: two people who vouch for the time.
-pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
+/// The core's socket, in the data folder.
+pub const SOCKET: &str = "core.sock";
+/// How long an orderly stop waits for what is on its way to be answered and taken.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Blocks of histories that are kept in memory: 64 MiB.
+pub const HISTORY_BLOCKS: usize = 16 << 10;
+
+/// How to run it.
+pub struct Options<'a> {
+    /// Two people who vouch for the time.
+    pub confirmed_by: &'a [String],
+    /// Whether a new bank gets the demonstration book, and whoever started it is told what to do next.
+    pub demonstration: bool,
+    /// Blocks of a segment, when the journal is made.
+    pub segment_blocks: u32,
+    /// Where its socket is to be; none: in the data folder.
+    pub socket: Option<&'a Path>,
+    /// Where it listens for other machines, if it does.
+    pub tls: Option<Listen>,
+}
+
+/// Runs until SIGINT or SIGTERM, then stops in order.
+pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     verify::holds_a_journal(data)?;
     verify::make_folder(data)?;
-    let mut two = confirmed_by.to_vec();
+    let mut two = options.confirmed_by.to_vec();
     two.sort();
     two.dedup();
     let confirmed_ms = if two.len() >= 2 { Some(ids::now_ms()) } else { hardware_clock_ms() };
     let config = EngineConfig {
-        journal: JournalConfig::default(),
+        journal: JournalConfig { segment_blocks: options.segment_blocks, ..JournalConfig::default() },
         journal_id: ids::random(),
         time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms },
     };
@@ -50,38 +85,103 @@ pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
             },
         )?;
     drop(bar);
+    let engine = Arc::new(engine);
+    // A signal, or the end of the core, which closes the waiting for one.
+    let waiting = signals.handle();
+    engine.when_ended(move || waiting.close());
+    told(&recovery);
+    if recovery.journal.last.is_none() && options.demonstration {
+        demonstration(&engine)?;
+        say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
+    }
+    let socket = options.socket.map_or_else(|| data.join(SOCKET), Path::to_path_buf);
+    let server = serve(data, &socket, options, &engine)?;
+    let waiting = signals.handle();
+    server.when_ended(move || waiting.close());
+    if options.demonstration {
+        guide(data, recovery.journal.records);
+    }
+    say!("ready {}", socket.display());
+    let told = signals.forever().next().is_some();
+    // When the core has ended by itself nobody will answer any more.
+    let drained = server.drain(if told { DRAIN } else { Duration::ZERO });
+    stop(engine)?;
+    ensure!(told, "the core ended by itself");
+    if !drained {
+        say!("Some clients had not taken their answers; what they asked for is in the journal.");
+    }
+    say!("Closed in order; everything is in the journal.");
+    Ok(())
+}
+
+/// Opens the socket.
+fn serve(
+    data: &Path,
+    socket: &Path,
+    options: &Options<'_>,
+    engine: &Arc<Engine<BankMachine>>,
+) -> anyhow::Result<Server> {
+    let reader = || Reader::open(&data.join(JOURNAL));
+    let (journal_id, walkers) =
+        (reader()?.journal_id(), Walkers::start(reader()?.with_cache(HISTORY_BLOCKS))?);
+    let service = CoreService::new(engine.clone(), Credentials::open(data)?, walkers, journal_id);
+    let mut config = Config::unix(socket, codes());
+    config.listen.extend(options.tls.clone());
+    let server = Server::start(config, Arc::new(service))?;
+    server.addresses().iter().for_each(|address| say!("listening on tls {address}"));
+    Ok(server)
+}
+
+/// What a server refuses by itself, in the bank's words.
+pub fn codes() -> Codes {
+    Codes {
+        malformed: Code::Malformed as u16,
+        overloaded: Code::Overloaded as u16,
+        version_unknown: Code::VersionUnknown as u16,
+    }
+}
+
+/// Stops the engine, once nobody uses it any more: a follower's thread may be at it for a moment.
+fn stop(mut engine: Arc<Engine<BankMachine>>) -> anyhow::Result<()> {
+    loop {
+        match Arc::try_unwrap(engine) {
+            Ok(engine) => return Ok(engine.stop().map(drop)?),
+            Err(shared) => engine = shared,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Says what the start found.
+fn told(recovery: &Recovery) {
     if let Some(cut) = recovery.journal.cut {
-        println!(
+        say!(
             "cut a torn record that was never acknowledged: sequence {}, {} blocks",
-            cut.sequence, cut.blocks
+            cut.sequence,
+            cut.blocks
         );
     }
     if recovery.quarantined {
-        println!("ALARM: a command stopped the core twice and was set aside; look for code quarantined");
+        say!("ALARM: a command stopped the core twice and was set aside; look for code quarantined");
     }
-    if recovery.journal.last.is_none() {
-        demonstration(&engine)?;
-        println!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
+    if let Some(sequence) = recovery.snapshot {
+        say!("began from the snapshot after record {sequence}, replayed {} commands", recovery.commands);
     }
+}
+
+/// Says what can be done next.
+fn guide(data: &Path, records: u64) {
     let data = data.display();
-    println!("The bank is open on {data} ({} records replayed). Ctrl-C closes it.", recovery.journal.records);
-    println!("In another terminal, from this folder:");
+    say!("The bank is open on {data} ({records} records replayed). Ctrl-C closes it.");
+    say!("In another terminal, from this folder:");
     for line in [
         format!("cargo run --release -- statement {} --data {data}", DEMO[0]),
         format!("cargo run --release -- balance {} --data {data}", DEMO[1]),
         format!("cargo run --release -- verify --data {data}"),
         "cargo run --release -- bench ledger".to_string(),
     ] {
-        println!("  {line}");
+        say!("  {line}");
     }
-    // A signal, or the end of the core, which closes the waiting for one.
-    let waiting = signals.handle();
-    engine.when_ended(move || waiting.close());
-    let told = signals.forever().next().is_some();
-    engine.stop()?;
-    ensure!(told, "the core ended by itself");
-    println!("Closed in order; everything is in the journal.");
-    Ok(())
 }
 
 /// What keeps a bank from starting after a long stop, and what to do about it.

@@ -6,6 +6,8 @@ pub mod crashes;
 pub mod drill;
 pub mod full;
 pub mod read;
+pub mod reader;
+pub mod serve;
 pub mod show;
 pub mod simulate;
 pub mod verify;

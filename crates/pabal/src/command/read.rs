@@ -1,4 +1,5 @@
-//! `pabal statement` and `pabal balance`: read from the journal itself, along the account's links.
+//! `pabal statement` and `pabal balance`: the journal read whole for the state, then the account's own links followed, as
+//! a running bank follows them ([`pabal_core::read`]).
 
 use super::show::grouped;
 use super::verify::{self, Replayed};
@@ -7,42 +8,20 @@ use crate::progress::Bar;
 use anyhow::{Context as _, bail, ensure};
 use iso_currency::Currency;
 use jiff::civil::Date;
+use pabal_bank::ledger::Kind;
 use pabal_bank::ledger::account::Account;
-use pabal_bank::ledger::{Kind, Leg, Posting};
+use pabal_core::question::Line;
+use pabal_core::read::History;
 use pabal_engine::engine::JOURNAL;
-use pabal_journal::{Position, Reader};
+use pabal_journal::Reader;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use zerocopy::FromBytes;
 
 /// Code and decimals of a currency by its number (ISO 4217); `XXX`, no currency, where there is none.
 fn currency(numeric: u16) -> (&'static str, u8) {
     let known = Currency::from_numeric(numeric).unwrap_or(Currency::XXX);
     (known.code(), known.exponent().unwrap_or(0) as u8)
-}
-
-/// An entry of an account's history, and the account's own side of it.
-fn entry(reader: &Reader, position: u64, account: u64) -> anyhow::Result<(Posting, Leg)> {
-    let bytes = reader.entry(Position(position))?;
-    let (posting, _) = Posting::read_from_prefix(&bytes).ok().context("an entry is 192 bytes")?;
-    let o = &posting.outcome;
-    let leg = [o.debit, o.credit].into_iter().find(|leg| leg.account == account);
-    Ok((posting, leg.context("a history's link leads to an entry of another account")?))
-}
-
-/// Position of the newest entry booked on or before a day, O(log n) reads away. Zero for none.
-fn last_until(reader: &Reader, account: u64, head: u64, day: u16) -> anyhow::Result<u64> {
-    let mut at = head;
-    while at != 0 {
-        let (posting, leg) = entry(reader, at, account)?;
-        if posting.outcome.booking_date.0 <= day {
-            break;
-        }
-        let far = leg.jump != 0 && entry(reader, leg.jump, account)?.0.outcome.booking_date.0 > day;
-        at = if far { leg.jump } else { leg.previous };
-    }
-    Ok(at)
 }
 
 fn day(date: Option<Date>, missing: u16) -> anyhow::Result<u16> {
@@ -54,6 +33,14 @@ struct Found {
     replayed: Replayed,
     account: Account,
     reader: Reader,
+}
+
+impl Found {
+    /// Its history, as far as the journal was read.
+    fn history(&self) -> History<'_> {
+        let end = self.replayed.scanned.next_block;
+        History { reader: &self.reader, account: self.account.number, end }
+    }
 }
 
 fn find(data: &Path, number: u64, bar: &Bar) -> anyhow::Result<Found> {
@@ -88,47 +75,39 @@ pub fn statement(
         bail!("--from {from} is after --to {to}: swap them");
     }
     let (from, to) = (day(from, 0)?, day(to, u16::MAX)?);
-    let Found { replayed, account: found, reader } = find(data, account, bar)?;
-    let mut at = last_until(&reader, account, found.head(), to)?;
-    let mut entries = Vec::new();
-    while at != 0 && entries.len() < last.map_or(usize::MAX, NonZeroUsize::get) {
-        let (posting, leg) = entry(&reader, at, account)?;
-        let o = &posting.outcome;
-        if o.booking_date.0 < from {
-            break;
-        }
-        let amount = if o.debit.account == account { -o.amount } else { o.amount };
-        let kind = u8::try_from(o.kind).ok().and_then(Kind::from_u8).map_or("unknown", Kind::name);
-        entries.push(json!({
-            "position": at,
-            "date": dates::to_date(o.booking_date.0).to_string(),
+    let found = find(data, account, bar)?;
+    let limit = last.map_or(usize::MAX, NonZeroUsize::get);
+    let (lines, _) = found.history().lines(found.account.head(), (from, to), 0, limit)?;
+    let entry = |line: &Line| {
+        let kind = u8::try_from(line.kind).ok().and_then(Kind::from_u8).map_or("unknown", Kind::name);
+        json!({
+            "position": line.position,
+            "date": dates::to_date(line.booking_date.0).to_string(),
             "kind": kind,
-            "amount": amount,
-            "balance": leg.balance,
-        }));
-        at = leg.previous;
-    }
-    entries.reverse();
+            "amount": line.amount,
+            "balance": line.balance,
+        })
+    };
+    let entries: Vec<Value> = lines.iter().rev().map(entry).collect();
     Ok(json!({
         "account": account,
-        "currency": currency(found.currency).0,
+        "currency": currency(found.account.currency).0,
         "entries": entries,
-        "up_to_record": replayed.scanned.records,
-        "being_written": replayed.scanned.writer_lives,
+        "up_to_record": found.replayed.scanned.records,
+        "being_written": found.replayed.scanned.writer_lives,
     }))
 }
 
 /// The balance of an account at the end of a day, or now.
 pub fn balance(data: &Path, account: u64, as_of: Option<Date>, bar: &Bar) -> anyhow::Result<Value> {
-    let Found { replayed, account: found, reader } = find(data, account, bar)?;
-    let bank = &replayed.machine.0;
+    let all = find(data, account, bar)?;
+    let (found, scanned, bank) = (all.account, &all.replayed.scanned, &all.replayed.machine.0);
     let moment = bank.moment();
     let as_of = day(as_of, moment.date.0)?;
     let (mut balance, mut held, mut available) =
         (found.balance, found.held, bank.ledger().available(&found, &moment));
     if as_of < moment.date.0 {
-        let at = last_until(&reader, account, found.head(), as_of)?;
-        balance = if at == 0 { 0 } else { entry(&reader, at, account)?.1.balance };
+        balance = all.history().balance_as_of(found.head(), as_of)?;
         // What was held then is known only to the state of then.
         bar.begin("reading up to that day");
         let then = verify::replay_until(data, bar, as_of)?;
@@ -145,7 +124,7 @@ pub fn balance(data: &Path, account: u64, as_of: Option<Date>, bar: &Bar) -> any
         "as_of": dates::to_date(as_of).to_string(),
         "opened": dates::to_date(found.opened.0).to_string(),
         "business_date": dates::to_date(moment.date.0).to_string(),
-        "up_to_record": replayed.scanned.records,
-        "being_written": replayed.scanned.writer_lives,
+        "up_to_record": scanned.records,
+        "being_written": scanned.writer_lives,
     }))
 }

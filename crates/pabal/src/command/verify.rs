@@ -1,10 +1,15 @@
 //! `pabal verify`: the whole journal read, decided again, and compared.
 
+use super::core::SOCKET;
+use super::reader::READER_SOCKET;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use pabal_bank::ledger::{Code, Command, Op, Posting};
 use pabal_core::BankMachine;
+use pabal_core::credentials::CREDENTIALS;
+use pabal_core::read::ReadError;
 use pabal_engine::engine::JOURNAL;
+use pabal_engine::snapshot::SNAPSHOTS;
 use pabal_engine::{Replay, ReplayError};
 use pabal_journal::{BLOCK, Error, Position, Reader, Record, Scanned, UNIT};
 use serde_json::{Value, json};
@@ -24,6 +29,9 @@ pub struct Replayed {
     /// Whether the sums over all postings are what the accounts say, in each currency.
     pub balanced: bool,
 }
+
+/// What stands in a data folder.
+const BELONGS: [&str; 6] = [JOURNAL, "ring", SNAPSHOTS, CREDENTIALS, SOCKET, READER_SOCKET];
 
 /// The journal of a data folder; what else may stand there is checked.
 fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
@@ -48,7 +56,7 @@ fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
     for entry in entries {
         let entry = entry.with_context(|| shown.to_string())?;
         let name = entry.file_name();
-        if name != JOURNAL && name != "ring" {
+        if !BELONGS.iter().any(|known| name == *known) {
             let what = "does not belong into a data folder; move it elsewhere";
             return Err(Error::Folder { file: entry.path(), what }.into());
         }
@@ -70,7 +78,7 @@ pub fn holds_a_journal(data: &Path) -> anyhow::Result<bool> {
     for entry in entries {
         let name = entry.with_context(|| shown.to_string())?.file_name();
         // Both may be there without a segment: the start was killed before its first one was whole.
-        if name != JOURNAL && name != "ring" {
+        if !BELONGS.iter().any(|known| name == *known) {
             bail!("{shown}: is neither empty nor a data folder; name another with --data");
         }
     }
@@ -87,7 +95,11 @@ pub fn make_folder(data: &Path) -> anyhow::Result<()> {
 pub fn is_wrong(error: &anyhow::Error) -> bool {
     let journal = match error.downcast_ref::<pabal_engine::Error>() {
         Some(pabal_engine::Error::Journal(error)) => Some(error),
-        _ => error.downcast_ref::<Error>(),
+        _ => match error.downcast_ref::<ReadError>() {
+            Some(ReadError::Journal(error)) => Some(error),
+            Some(ReadError::Link(_)) => return true,
+            None => error.downcast_ref::<Error>(),
+        },
     };
     match journal {
         Some(error) => condemns(error),
@@ -136,10 +148,9 @@ fn examine(
     read: &mut u64,
 ) -> anyhow::Result<Replayed> {
     let dir = journal_of(data)?;
-    let mut machine = BankMachine::default();
     let mut postings = 0;
     let mut sums: BTreeMap<(u64, u16), i128> = BTreeMap::new();
-    let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
+    let mut replay = Replay::new(BankMachine::default(), Reader::open(&dir)?);
     let scanned = scan(&dir, bar, &mut |record| {
         replay.record(record)?;
         for (position, entry) in record.entries() {
@@ -155,6 +166,7 @@ fn examine(
         *read = record.header.sequence;
         Ok(())
     })?;
+    let machine = replay.into_machine();
     let mut totals: BTreeMap<u16, i128> = BTreeMap::new();
     let mut balanced = true;
     for account in machine.0.ledger().accounts().iter() {
@@ -244,8 +256,7 @@ pub fn replay_until(data: &Path, bar: &Bar, day: u16) -> anyhow::Result<BankMach
     #[error("far enough")]
     struct Enough;
     let dir = journal_of(data)?;
-    let mut machine = BankMachine::default();
-    let mut replay = Replay::new(&mut machine, Reader::open(&dir)?);
+    let mut replay = Replay::new(BankMachine::default(), Reader::open(&dir)?);
     let scanned = scan(&dir, bar, &mut |record| {
         if record.header.business_date <= day as i32 {
             return Ok(replay.record(record)?);
@@ -261,9 +272,9 @@ pub fn replay_until(data: &Path, bar: &Bar, day: u16) -> anyhow::Result<BankMach
         Err(Box::new(Enough))
     });
     match scanned {
-        Err(Error::Visitor(error)) if error.is::<Enough>() => Ok(machine),
+        Err(Error::Visitor(error)) if error.is::<Enough>() => Ok(replay.into_machine()),
         Err(error) => Err(error.into()),
-        Ok(_) => Ok(machine),
+        Ok(_) => Ok(replay.into_machine()),
     }
 }
 

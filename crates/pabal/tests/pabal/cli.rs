@@ -330,6 +330,33 @@ fn what_is_not_on_a_terminal_gets_no_bar() {
     assert_eq!((code, errors.as_str()), (0, ""));
 }
 
+#[test]
+fn reads_are_measured_on_a_journal_made_for_it() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let dir = text(folder.path());
+    let small = ["bench", "reads", "--entries", "2000", "--accounts", "20", "--dir"];
+    let (report, code, errors) = pabal(&[&small[..], &[&dir]].concat());
+    // On a file system in memory nothing is ever cold, and that is said.
+    if code == 2 && errors.contains("name a disk with --dir") {
+        eprintln!("skipped: the target folder is in memory");
+        return;
+    }
+    assert_eq!(code, 0, "{errors}");
+    has(&report, &["statement_read_us", "statement_beyond_cache_us", "statement_cold_us", "as_of_us"]);
+    assert_eq!(report["lines"], 50);
+    for times in ["statement_read_us", "statement_cold_us", "as_of_us"] {
+        let [p50, p99] = ["p50", "p99"].map(|q| report[times][q].as_f64().expect("a time"));
+        assert!(0.0 < p50 && p50 <= p99, "{report}");
+    }
+    assert!(report["as_of_us"]["max"].as_f64() >= report["as_of_us"]["p99"].as_f64());
+    assert_eq!(std::fs::read_dir(&dir).expect("a folder").count(), 0, "nothing is left");
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() {
+        let (_, errors, code) = run(&[&small[..], &["/dev/shm"]].concat());
+        assert!(code == 2 && errors.contains("name a disk with --dir"), "{code} {errors}");
+    }
+}
+
 /// Turns a bit of this byte over.
 pub fn flip(file: &Path, at: u64) {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(file).expect("a file");

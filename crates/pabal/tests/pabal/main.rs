@@ -2,7 +2,9 @@
 
 mod berka;
 mod cli;
+mod listen;
 mod rot;
+mod serve;
 
 use serde_json::Value;
 use std::io::Read;

@@ -10,9 +10,9 @@ use std::path::Path;
 
 impl World {
     pub(super) fn danger(&mut self) {
-        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3, 3]);
+        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3, 3, 4]);
         self.disk.note(&[100 + what as u8]);
-        const DANGERS: [&str; 10] = [
+        const DANGERS: [&str; 11] = [
             "killed",
             "power lost",
             "stopped",
@@ -23,6 +23,7 @@ impl World {
             "room",
             "torn",
             "dies twice",
+            "a snapshot is spoilt",
         ];
         self.disk.say(|| format!("  danger: {}", DANGERS[what]));
         match what {
@@ -48,7 +49,8 @@ impl World {
             }
             7 => self.disk.set_free(None),
             8 => self.tear(),
-            _ => self.die_twice(),
+            9 => self.die_twice(),
+            _ => self.spoil_a_snapshot(),
         }
     }
 

@@ -68,7 +68,7 @@ impl World {
         }
         // A core that reads what the disk has spoilt stops, saying so.
         let said = crate::quiet::said(&*thrown);
-        let spoilt = said.contains(ROTTEN) && !self.disk.damage().is_empty();
+        let spoilt = said.contains(ROTTEN) && !self.damaged().is_empty();
         if spoilt || said.contains("os error 5") && self.failed {
             return Err(Death::Disk);
         }
@@ -85,7 +85,7 @@ impl World {
             }
             Error::Journal(Io { .. }) | Error::Ring { .. } => self.failed || self.disk.is_bounded(),
             Error::Journal(Rotten { .. } | Folder { .. } | NoEntry(_)) => {
-                self.torn.is_some() || !self.disk.damage().is_empty()
+                self.torn.is_some() || !self.damaged().is_empty()
             }
             // A reader's own reader: what it says is what went wrong.
             Error::Journal(pabal_journal::Error::Visitor(inner)) => inner
@@ -116,7 +116,10 @@ impl World {
         // Nobody must do anything more while the process goes down.
         let struck = self.disk.disarm();
         drop(engine);
-        self.follower = None;
+        (self.follower, self.copy_follower) = (None, None);
+        if loss != Loss::Process {
+            self.copy = None;
+        }
         self.clients.lose();
         // That the very last record was lost, one disk cannot know; nor does anyone have to know what was never
         // acknowledged.
@@ -131,6 +134,7 @@ impl World {
         let is_given_up = struck == Some((Access::Sync, Fault::Fails));
         if self.torn.is_none() && !is_given_up && self.random.one_in(4) {
             self.look();
+            self.open_copy();
             if self.random.one_in(2) {
                 self.lose(Loss::Power);
             }
@@ -141,6 +145,7 @@ impl World {
     pub(super) fn lose(&mut self, loss: Loss) {
         if loss != Loss::Process {
             self.bench.judge().ring_lost();
+            self.copy = None;
         }
         self.disk.crash(loss);
     }
@@ -148,7 +153,7 @@ impl World {
     /// The bank is stopped in order.
     pub(super) fn stop(&mut self) {
         let Some(engine) = self.engine.take() else { return };
-        self.follower = None;
+        (self.follower, self.copy_follower) = (None, None);
         match self.caught(|_| engine.stop().map(drop)) {
             Ok(()) => {
                 self.hear();

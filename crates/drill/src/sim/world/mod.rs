@@ -1,25 +1,26 @@
 //! The world: one bank after the other on one disk, driven by a seed, and everything that befalls them.
 
+mod copies;
 mod dangers;
 mod death;
 mod readers;
 mod start;
 
-use super::acts::{FIRST_WAYS, Maker};
+use super::acts::{FIRST_WAYS, Maker, job_id};
 use super::clients::{Attempt, Clients};
 use super::clock::SimClock;
 use super::judge::{Judge, Wrong, wrong};
 use super::tap::{Bench, Judged};
-use crate::book::ACCOUNTS;
+use crate::book::{ACCOUNTS, KRW, WAYS};
 use crate::disk::SimDisk;
-use crate::disk::image::{Damage, Image};
+use crate::disk::image::Image;
 use crate::model::compare;
 use crate::random::Random;
 use crate::sent::Sent;
 use pabal_bank::command;
 use pabal_bank::ledger::{Date, Id};
-use pabal_core::machine::Answer;
-use pabal_engine::{Follower, Lane, RequestHeader, Stepper};
+use pabal_core::machine::{Answer, Query};
+use pabal_engine::{Fold, Follower, Lane, RequestHeader, Stepper};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -30,6 +31,9 @@ const MINUTE_US: u64 = 60_000_000;
 const HOUR_US: u64 = 60 * MINUTE_US;
 /// The gap in time that a start accepts, milliseconds.
 const GAP_MS_MAX: u64 = 600_000;
+/// Postings after which an account has more roots than are kept in it, and those that fit into the smallest segment.
+const LONG: usize = 2036;
+const TOGETHER: usize = 60;
 /// What a restart may need: more than one thing can be wrong.
 const STARTS_MAX: usize = 12;
 /// Turns of core and writer in which everything that waits must be answered.
@@ -80,6 +84,12 @@ struct World {
     clients: Clients,
     engine: Option<Stepper<Judged>>,
     follower: Option<Follower>,
+    /// A process beside the bank that folds its journal, its judge, and how it follows.
+    copy: Option<Fold<Judged>>,
+    beside: Bench,
+    copy_follower: Option<Follower>,
+    /// The record of the newest snapshot with which nothing is wrong.
+    snapshot: Option<u64>,
     /// The record that the follower must show next.
     follows: u64,
     segment_blocks: u32,
@@ -112,6 +122,7 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
     let clock = SimClock::at(START_MS + random.below(86_400_000));
     let disk = SimDisk::new(random.bits());
     let bench = Bench::new(Judge::new(clock.clone()));
+    let beside = Bench::new(bench.judge().beside());
     if story {
         disk.tell();
     }
@@ -129,6 +140,10 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
         clients: Clients::new(maker, segment_blocks),
         engine: None,
         follower: None,
+        copy: None,
+        beside,
+        copy_follower: None,
+        snapshot: None,
         follows: 0,
         failed: false,
         running: false,
@@ -191,10 +206,20 @@ impl World {
         commands.extend((0..FIRST_WAYS.len()).map(|i| self.clients.maker.first_money(now_ms, i)));
         // By a job of their own: the window is for what follows.
         let job = Id::new(0, 0, 4);
-        for (item, command) in commands.iter().enumerate() {
+        let mut item = 0;
+        let mut by_job = |world: &mut World, commands: &[Sent]| {
             let mut header = RequestHeader::new(Lane::Bulk, 4);
-            (header.attempt, header.item) = ([job.high, job.low], item as u64);
-            self.send_all(header, std::slice::from_ref(command));
+            (header.attempt, header.item) = ([job.high, job.low], item);
+            item += commands.len() as u64;
+            world.send_all(header, commands);
+        };
+        commands.iter().for_each(|command| by_job(self, std::slice::from_ref(command)));
+        // Some have a history so long that its older roots are kept aside.
+        for _ in 0..if self.random.one_in(10) { LONG / TOGETHER + 1 } else { 0 } {
+            let (kind, debit, credit) = WAYS[0];
+            let post = |id| command::post(id, kind, debit, credit, 1, KRW).into();
+            let posts: Vec<Sent> = (0..TOGETHER).map(|_| post(self.clients.maker.id_at(now_ms))).collect();
+            by_job(self, &posts);
         }
     }
 
@@ -222,10 +247,20 @@ impl World {
     // ── steps ────────────────────────────────────────────────────────────────────────────────────
 
     fn tick(&mut self) {
-        let what = self.random.weighted(&[30, 22, 26, 3, 10, 5, 4, 1, 1]);
+        let what = self.random.weighted(&[30, 22, 26, 3, 10, 5, 4, 1, 1, 6]);
         self.disk.note(&[what as u8]);
-        const STEPS: [&str; 9] =
-            ["send", "execute", "write", "make a segment", "time passes", "ask", "follow", "go away", "look"];
+        const STEPS: [&str; 10] = [
+            "send",
+            "execute",
+            "write",
+            "make a segment",
+            "time passes",
+            "ask",
+            "follow",
+            "go away",
+            "look",
+            "copy",
+        ];
         let tick = self.report.ticks;
         self.disk.say(|| format!("{tick}: {}", STEPS[what]));
         if self.engine.is_none() {
@@ -251,14 +286,20 @@ impl World {
             4 => self.time(),
             5 => {
                 let account = (!self.random.one_in(4)).then(|| self.random.below(15));
-                let job = self.random.below(4);
+                let job = self.random.below(5);
+                let query = match (account, job) {
+                    (Some(number), _) => Query::Account(number),
+                    (None, 4) => Query::Status,
+                    (None, job) => Query::Job(job_id(job)),
+                };
                 if let Some(engine) = &self.engine {
-                    self.clients.ask(account, job, engine);
+                    self.clients.ask(query, engine);
                 }
             }
             6 => self.follow(),
             7 => self.clients.go_away(&mut self.bench.judge()),
-            _ => drop(self.look()),
+            8 => drop(self.look()),
+            _ => self.copy(),
         }
         self.hear();
         if self.random.one_in(self.danger) {
@@ -268,24 +309,24 @@ impl World {
 
     /// Something that was sent before, and whose entry lies in a block that is not what it should be.
     fn again_in_damage(&mut self) -> Option<Attempt> {
-        let damage = self.disk.damage();
-        if damage.is_empty() || self.random.one_in(2) {
+        let damaged = self.damaged();
+        if damaged.is_empty() || self.random.one_in(2) {
             return None;
         }
-        let blocks = self.segment_blocks as u64;
-        let damaged: Vec<u64> = self.disk.change(|image| {
-            let of = |path: &Path| {
-                let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
-                Some((image.find(path)?, number * blocks))
-            };
-            let files: Vec<(u64, u64)> = image.paths().filter_map(of).collect();
-            let block = |d: &Damage| {
-                let (_, first) = files.iter().find(|(id, _)| *id == d.file)?;
-                Some(first + d.at as u64)
-            };
-            damage.iter().filter_map(block).collect()
-        });
         self.clients.again_in(&self.bench.judge().model, &damaged)
+    }
+
+    /// Blocks of the journal that are not what was written to them.
+    fn damaged(&self) -> Vec<u64> {
+        let (damage, image, blocks) = (self.disk.damage(), self.disk.image(), self.segment_blocks as u64);
+        let of = |path: &Path| {
+            let number: u64 = path.file_stem()?.to_str()?.parse().ok()?;
+            Some((image.find(path)?, number * blocks))
+        };
+        let is_segment = |path: &&Path| path.extension().is_some_and(|extension| extension == "seg");
+        let files: Vec<(u64, u64)> = image.paths().filter(is_segment).filter_map(of).collect();
+        let first = |file: u64| files.iter().find(|(id, _)| *id == file).map(|(_, first)| *first);
+        damage.iter().filter_map(|d| Some(first(d.file)? + d.at as u64)).collect()
     }
 
     fn send(&mut self, attempt: Attempt) {

@@ -66,7 +66,7 @@ impl World {
         // Beside a bank that lives the last record counts once the next one has begun: all but it are seen.
         if let Some(engine) = &self.engine {
             let durable = engine.durable().sequence();
-            let lacks = last + 1 < durable && self.disk.damage().is_empty();
+            let lacks = last + 1 < durable && self.damaged().is_empty();
             if last > 0 && last >= durable || lacks {
                 wrong("reader", format!("sees record {last} of {durable} while the bank lives"));
             }

@@ -40,7 +40,7 @@ impl World {
             let mut refused = None;
             let started =
                 self.caught(|_| match Stepper::start(Path::new(DATA), machine, config, &mut |_| {}) {
-                    Ok((stepper, _)) => Ok(Some(stepper)),
+                    Ok((stepper, recovery)) => Ok(Some((stepper, recovery.snapshot))),
                     Err(error @ (Error::Time(_) | Error::Journal(pabal_journal::Error::Visitor(_)))) => {
                         refused = Some(error);
                         Ok(None)
@@ -48,12 +48,12 @@ impl World {
                     Err(error) => Err(error),
                 });
             match started {
-                Ok(Some(engine)) => {
+                Ok(Some((engine, from))) => {
                     let last_ms = self.bench.judge().model.now_ms;
                     if !may_begin(wall_ms, last_ms, confirmed) {
                         wrong("gap accepted", format!("{last_ms} to {wall_ms}, confirmed {confirmed:?}"));
                     }
-                    if self.begin(engine) {
+                    if self.begin(engine, from) {
                         return;
                     }
                 }
@@ -70,7 +70,7 @@ impl World {
                     Some(error) => self.refused(error),
                     None => {}
                 },
-                Err(Death::Disk) if !self.failed || !self.disk.damage().is_empty() || self.torn.is_some() => {
+                Err(Death::Disk) if !self.failed || !self.damaged().is_empty() || self.torn.is_some() => {
                     self.mend();
                 }
                 Err(_) => {
@@ -85,13 +85,21 @@ impl World {
         wrong("does not start", format!("after {STARTS_MAX} tries"));
     }
 
-    /// The journal is read. False when it died while it tried what had stopped it before.
-    pub(super) fn begin(&mut self, engine: Stepper<Judged>) -> bool {
+    /// The journal is read, from this record on. False when it died while it tried what had stopped it before.
+    pub(super) fn begin(&mut self, engine: Stepper<Judged>, from: Option<u64>) -> bool {
+        self.has_begun_from(from);
         if self.disk.has_misled() {
             self.damaged_at = Some(engine.durable().sequence());
         }
-        if !self.disk.damage().is_empty() && self.damaged_at.is_none() {
-            wrong("damage not noticed", format!("{:?}", self.disk.damage().first().map(|d| (d.file, d.at))));
+        let damaged = self.damaged();
+        // What is before a snapshot is not read: whoever verifies finds it.
+        let first = from.map_or(0, |sequence| self.snapshot_block(sequence));
+        let unnoticed = damaged.iter().find(|block| **block >= first);
+        if unnoticed.is_some() && self.damaged_at.is_none() {
+            wrong("damage not noticed", format!("{unnoticed:?}, read from block {first} on"));
+        }
+        if unnoticed.is_none() && !damaged.is_empty() {
+            self.disk.heal();
         }
         self.torn = None;
         self.failed = self.disk.is_armed();
@@ -153,7 +161,7 @@ impl World {
             Ok(())
         });
         let last = self.engine.is_some().then(|| self.look()).flatten();
-        if last.is_some_and(|last| !self.bench.judge().is_all(last)) && self.disk.damage().is_empty() {
+        if last.is_some_and(|last| !self.bench.judge().is_all(last)) && self.damaged().is_empty() {
             wrong("not confirmed", format!("{last:?} is the last record that is seen of a bank at rest"));
         }
     }

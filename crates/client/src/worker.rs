@@ -1,0 +1,661 @@
+//! The client's thread: one round after the other, it takes what is new, keeps it, sends what may be sent, hears
+//! answers, and ends what can be ended. See [`crate::client`] for what it promises.
+
+use crate::budget::{Budget, back_off};
+use crate::client::{ClientConfig, End, Shared, Told, Why};
+use crate::connection::{Connection, Envelope, Unsent};
+use crate::keep::Keep;
+use crate::parcel::{Name, Parcel};
+use crate::proof;
+use pabal_bank::Reply;
+use pabal_ledger::Code;
+use pabal_wire::Kind;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender};
+use std::time::{Duration, Instant};
+
+/// How long one try to reach the server takes at most.
+const CONNECT_WAIT: Duration = Duration::from_secs(1);
+/// How long a round waits at most when nothing is due.
+const ROUND_WAIT: Duration = Duration::from_secs(60);
+/// Requests that are being resolved at one time.
+const RESOLVING_MAX: usize = 64;
+
+/// Who hears a request's end.
+pub(crate) enum To {
+    Caller(SyncSender<End>),
+    Resolver(Sender<(Arc<Parcel>, End)>),
+    /// Its caller has heard that it is unknown; an answer that comes after all settles it in the keep.
+    Nobody,
+}
+
+pub(crate) enum What {
+    Request { parcel: Arc<Parcel>, to: To },
+    Question { envelope: Envelope, question: Vec<u8>, at_least: u64, to: SyncSender<Told> },
+}
+
+/// A request or a question that has not ended.
+pub(crate) struct Job {
+    what: What,
+    until: Instant,
+    again_when_refused: bool,
+    /// Whether a try of it went unheard.
+    unheard: bool,
+    tries: u32,
+    /// The tag of the try that is on its way.
+    tag: Option<u64>,
+    /// When it is tried again.
+    due: Option<Instant>,
+    /// Its number in the keep.
+    kept: Option<u64>,
+    /// What was heard last of each command, and the record that came with it.
+    heard: Vec<Option<Reply>>,
+    sequence: u64,
+    /// The whole was refused.
+    refused: Option<u16>,
+}
+
+impl Job {
+    pub fn new(what: What, until: Instant, unheard: bool, again_when_refused: bool) -> Job {
+        Job {
+            what,
+            until,
+            again_when_refused,
+            unheard,
+            tries: 0,
+            tag: None,
+            due: None,
+            kept: None,
+            heard: Vec::new(),
+            sequence: 0,
+            refused: None,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.what {
+            What::Request { parcel, .. } => parcel.commands().len(),
+            What::Question { question, .. } => question.len(),
+        }
+    }
+}
+
+/// The end of a request of which nothing was heard.
+pub(crate) fn nothing_known(parcel: &Parcel) -> End {
+    End::Unknown { heard: Vec::new(), of: parcel.names().collect() }
+}
+
+/// What is true of a request now, after what was heard of it. `why` is why it was not sent, if it never was.
+fn end_of(job: &Job, parcel: &Parcel, why: Why) -> End {
+    let lane = parcel.envelope().lane;
+    if job.heard.is_empty() {
+        return match job.refused {
+            _ if job.unheard => nothing_known(parcel),
+            Some(code) => End::Refused(Why::Code(code)),
+            None => End::Refused(why),
+        };
+    }
+    let stands = |reply: &Option<Reply>| reply.is_some_and(|r| proof::stands(&r, lane, job.unheard));
+    let of: Vec<Name> =
+        parcel.names().zip(&job.heard).filter(|(_, reply)| !stands(reply)).map(|(name, _)| name).collect();
+    if !of.is_empty() {
+        return End::Unknown { heard: job.heard.clone(), of };
+    }
+    let replies: Vec<Reply> = job.heard.iter().copied().flatten().collect();
+    match replies[0].code {
+        code if proof::refuses(code) && replies.iter().all(|reply| reply.code == code) => {
+            End::Refused(Why::Code(code as u16))
+        }
+        _ => End::Replies { sequence: job.sequence, replies },
+    }
+}
+
+/// What a resolver waits for.
+struct Resolving {
+    left: VecDeque<u64>,
+    patience: Duration,
+    to: Sender<(Arc<Parcel>, End)>,
+}
+
+pub(crate) struct Worker {
+    config: ClientConfig,
+    keep: Option<Keep>,
+    shared: Arc<Shared>,
+    jobs: HashMap<u64, Job>,
+    next: u64,
+    /// Not sent yet.
+    fresh: VecDeque<u64>,
+    /// To be tried again, in the order in which they are due.
+    again: BTreeSet<(Instant, u64)>,
+    /// What was due then has been seen to.
+    seen_to: Instant,
+    patience: BTreeSet<(Instant, u64)>,
+    by_tag: HashMap<u64, u64>,
+    /// Numbers in the keep that a job has.
+    asked: HashSet<u64>,
+    resolving: Vec<Resolving>,
+    resolving_now: usize,
+    connection: Option<Connection>,
+    journal_id: Option<u64>,
+    /// Before this nobody tries to reach the server.
+    reach_at: Instant,
+    reaches: u32,
+    heard_at: Instant,
+    budget: Budget,
+    chance: u64,
+}
+
+impl Worker {
+    pub fn new(config: ClientConfig, keep: Option<Keep>, shared: Arc<Shared>) -> std::io::Result<Worker> {
+        let now = Instant::now();
+        let known = keep.as_ref().and_then(Keep::bank_known);
+        Ok(Worker {
+            journal_id: config.journal_id.or(known),
+            config,
+            keep,
+            shared,
+            jobs: HashMap::new(),
+            next: 0,
+            fresh: VecDeque::new(),
+            again: BTreeSet::new(),
+            seen_to: now,
+            patience: BTreeSet::new(),
+            by_tag: HashMap::new(),
+            asked: HashSet::new(),
+            resolving: Vec::new(),
+            resolving_now: 0,
+            connection: None,
+            reach_at: now,
+            reaches: 0,
+            heard_at: now,
+            budget: Budget::full(),
+            chance: getrandom::u64().map_err(std::io::Error::other)? | 1,
+        })
+    }
+
+    pub fn run(mut self) {
+        while !self.take_in() {
+            self.lose_patience();
+            self.resolve();
+            self.reach();
+            self.send();
+            self.wait();
+            self.hear();
+        }
+        self.close();
+    }
+
+    /// Takes what is new. True when this is to end.
+    fn take_in(&mut self) -> bool {
+        let mut inbox = self.shared.inbox();
+        let (jobs, resolve) = (std::mem::take(&mut inbox.jobs), std::mem::take(&mut inbox.resolve));
+        let closing = inbox.closing;
+        drop(inbox);
+        for job in jobs {
+            self.take(job);
+        }
+        for (patience, to) in resolve {
+            let unsettled = self.keep.iter().flat_map(|keep| keep.unsettled().keys().copied());
+            let left = unsettled.filter(|number| !self.asked.contains(number)).collect();
+            self.resolving.push(Resolving { left, patience, to });
+        }
+        closing
+    }
+
+    fn take(&mut self, mut job: Job) {
+        self.next += 1;
+        if let What::Request { parcel, .. } = &job.what {
+            job.unheard |= self.left_unknown(parcel);
+        }
+        self.patience.insert((job.until, self.next));
+        self.fresh.push_back(self.next);
+        self.jobs.insert(self.next, job);
+    }
+
+    /// Whether one of its commands stands in a request that ended as unknown.
+    fn left_unknown(&self, parcel: &Parcel) -> bool {
+        let Some(keep) = &self.keep else { return false };
+        if keep.unsettled().len() == self.asked.len() {
+            return false;
+        }
+        let names: HashSet<Name> = parcel.names().collect();
+        let left = keep.unsettled().iter().filter(|(number, _)| !self.asked.contains(number));
+        left.flat_map(|(_, parcel)| parcel.names()).any(|name| names.contains(&name))
+    }
+
+    fn lose_patience(&mut self) {
+        let now = Instant::now();
+        while let Some(&(until, number)) = self.patience.first()
+            && until <= now
+        {
+            self.patience.pop_first();
+            self.end(number, Why::Unreachable);
+        }
+        // While the server is away nothing else takes those out that have ended.
+        if self.fresh.len() > 2 * self.jobs.len() + 64 {
+            self.fresh.retain(|number| self.jobs.contains_key(number));
+        }
+    }
+
+    /// Asks the next of what is to be resolved.
+    fn resolve(&mut self) {
+        let mut resolving = std::mem::take(&mut self.resolving);
+        for resolver in &mut resolving {
+            while self.resolving_now < RESOLVING_MAX
+                && let Some(kept) = resolver.left.pop_front()
+            {
+                let Some(parcel) = self.keep.as_ref().and_then(|keep| keep.unsettled().get(&kept).cloned())
+                else {
+                    continue;
+                };
+                if !self.asked.insert(kept) {
+                    continue;
+                }
+                self.resolving_now += 1;
+                let mut inbox = self.shared.inbox();
+                inbox.waiting += 1;
+                inbox.waiting_bytes += parcel.commands().len();
+                drop(inbox);
+                let what = What::Request { parcel, to: To::Resolver(resolver.to.clone()) };
+                let mut job = Job::new(what, Instant::now() + resolver.patience, true, false);
+                job.kept = Some(kept);
+                self.take(job);
+            }
+        }
+        resolving.retain(|resolver| !resolver.left.is_empty());
+        self.resolving = resolving;
+    }
+
+    /// Reaches the server, when there is something to send and it is time.
+    fn reach(&mut self) {
+        let now = Instant::now();
+        let idle = self.fresh.is_empty() && self.again.is_empty();
+        if self.connection.is_some() || idle || now < self.reach_at {
+            return;
+        }
+        let patience = self.patience.first().map_or(CONNECT_WAIT, |(until, _)| *until - now);
+        let reached = Connection::connect(
+            &self.config.address,
+            self.config.credential,
+            patience.clamp(Duration::from_millis(1), CONNECT_WAIT),
+        );
+        self.reach_at = Instant::now() + back_off(self.reaches, self.chance());
+        self.reaches = self.reaches.saturating_add(1);
+        let Ok(connection) = reached else { return };
+        let journal_id = connection.welcome().journal_id;
+        if *self.journal_id.get_or_insert(journal_id) != journal_id {
+            return self.end_all(Why::OtherBank);
+        }
+        if let Some(keep) = &mut self.keep
+            && keep.bank_known() != Some(journal_id)
+        {
+            keep.bank(journal_id);
+            if keep.write().is_err() {
+                return self.end_all(Why::NotKept);
+            }
+        }
+        self.heard_at = Instant::now();
+        self.connection = Some(connection);
+    }
+
+    fn send(&mut self) {
+        if self.connection.is_none() {
+            return;
+        }
+        self.send_again();
+        // Each is in the keep before any of it is sent, all that is new with one write.
+        let room = self
+            .connection
+            .as_ref()
+            .map_or(0, |c| (c.welcome().in_flight_max as usize).saturating_sub(c.in_flight()));
+        let now: Vec<u64> = self.fresh.drain(..self.fresh.len().min(room)).collect();
+        let kept = self.put_into_keep(&now);
+        for (at, &number) in now.iter().enumerate() {
+            if !kept.contains(&number) || !self.jobs.contains_key(&number) {
+                continue;
+            }
+            if !self.send_one(number) {
+                now[at..].iter().rev().for_each(|&left| self.fresh.push_front(left));
+                break;
+            }
+            // What others may have sent before is no first try.
+            if self.jobs.get(&number).is_some_and(|job| !job.unheard) {
+                self.budget.earn();
+            }
+        }
+    }
+
+    /// Sends again what is due, as far as the budget goes. What was refused does not wait for more of it.
+    fn send_again(&mut self) {
+        let now = Instant::now();
+        self.seen_to = now;
+        let due: Vec<(Instant, u64)> = self.again.range(..=(now, u64::MAX)).copied().collect();
+        for entry in due {
+            let number = entry.1;
+            if self.budget.is_spent() {
+                if self.jobs.get(&number).is_some_and(|job| !job.unheard) {
+                    self.end(number, Why::Unreachable);
+                }
+            } else if self.send_one(number) {
+                self.again.remove(&entry);
+                self.budget.spend();
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Those that may be sent. What could not be kept has ended.
+    fn put_into_keep(&mut self, numbers: &[u64]) -> HashSet<u64> {
+        let mut may: HashSet<u64> = numbers.iter().copied().collect();
+        let Some(keep) = &mut self.keep else { return may };
+        let mut entered = Vec::new();
+        for number in numbers {
+            let Some(job) = self.jobs.get_mut(number) else { continue };
+            let What::Request { parcel, .. } = &job.what else { continue };
+            if job.kept.is_some() {
+                continue;
+            }
+            match keep.sent(parcel.clone()) {
+                Ok(kept) => {
+                    job.kept = Some(kept);
+                    self.asked.insert(kept);
+                    entered.push(*number);
+                }
+                Err(_) => {
+                    may.remove(number);
+                }
+            }
+        }
+        if keep.write().is_err() {
+            for number in entered {
+                may.remove(&number);
+                if let Some(kept) = self.jobs.get_mut(&number).and_then(|job| job.kept.take()) {
+                    keep.forget(kept);
+                    self.asked.remove(&kept);
+                }
+            }
+        }
+        for number in numbers {
+            if !may.contains(number) {
+                self.end(*number, Why::NotKept);
+            }
+        }
+        may
+    }
+
+    /// False when there is no room for it on the connection now.
+    fn send_one(&mut self, number: u64) -> bool {
+        let (Some(connection), Some(job)) = (&mut self.connection, self.jobs.get_mut(&number)) else {
+            return true;
+        };
+        let collected = match &job.what {
+            What::Request { parcel, .. } => {
+                connection.submit(parcel.envelope(), parcel.count(), parcel.commands())
+            }
+            What::Question { envelope, question, at_least, .. } => {
+                connection.query(envelope, *at_least, question)
+            }
+        };
+        match collected {
+            Ok(tag) => {
+                if self.by_tag.is_empty() {
+                    self.heard_at = Instant::now();
+                }
+                (job.tag, job.due) = (Some(tag), None);
+                job.tries += 1;
+                self.by_tag.insert(tag, number);
+                true
+            }
+            Err(Unsent::Full | Unsent::Ended) => false,
+            Err(Unsent::TooLong | Unsent::Malformed) => {
+                self.end(number, Why::TooLong);
+                true
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self) {
+        let now = Instant::now();
+        let mut until = now + ROUND_WAIT;
+        if let Some((patience, _)) = self.patience.first() {
+            until = until.min(*patience);
+        }
+        match &self.connection {
+            Some(_) => {
+                // What was due and was not sent waits for room or for the budget: for answers, or new requests. What
+                // has become due since is seen to in the next round, which is now.
+                if let Some((due, _)) = self.again.range((self.seen_to, u64::MAX)..).next() {
+                    until = until.min(*due);
+                }
+                if !self.by_tag.is_empty() {
+                    until = until.min(self.heard_at + self.config.silence_max);
+                }
+            }
+            None if self.fresh.is_empty() && self.again.is_empty() => {}
+            None => until = until.min(self.reach_at),
+        }
+        let timeout = until.saturating_duration_since(now);
+        let wake = self.shared.wake.as_fd();
+        match &mut self.connection {
+            Some(connection) => {
+                // What ends the connection is found when its answers are taken.
+                let _ = connection.poll_or(Some(wake), timeout);
+            }
+            None => {
+                let timeout = Timespec::try_from(timeout).ok();
+                let _ = rustix::event::poll(
+                    &mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)],
+                    timeout.as_ref(),
+                );
+            }
+        }
+        let _ = rustix::io::read(&self.shared.wake, &mut [0u8; 8]);
+    }
+
+    /// Takes the answers that are here.
+    fn hear(&mut self) {
+        loop {
+            let Some(connection) = &mut self.connection else { return };
+            let answered = match connection.take() {
+                Ok(Some(answered)) => answered,
+                Ok(None) if self.by_tag.is_empty() => return,
+                Ok(None) if Instant::now() < self.heard_at + self.config.silence_max => return,
+                Ok(None) | Err(_) => return self.lose_connection(),
+            };
+            (self.heard_at, self.reaches) = (Instant::now(), 0);
+            let Some(number) = self.by_tag.remove(&answered.tag) else { continue };
+            let Some(job) = self.jobs.get_mut(&number) else { continue };
+            job.tag = None;
+            let (kind, code) = (answered.kind, answered.code);
+            if let What::Question { .. } = job.what {
+                let told = match kind {
+                    Kind::Answer => {
+                        Told::Answer { sequence: answered.sequence, body: answered.body.to_vec() }
+                    }
+                    Kind::Refused => Told::Refused(Why::Code(code)),
+                    _ => {
+                        self.rest(number);
+                        continue;
+                    }
+                };
+                self.tell(number, told);
+                continue;
+            }
+            match kind {
+                Kind::Replies => {
+                    let (replies, sequence) = (answered.replies().collect(), answered.sequence);
+                    self.replied(number, replies, sequence);
+                }
+                Kind::Refused => self.refused(number, code),
+                _ => {
+                    job.unheard = true;
+                    self.rest(number);
+                }
+            }
+        }
+    }
+
+    fn replied(&mut self, number: u64, replies: Vec<Option<Reply>>, sequence: u64) {
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        let What::Request { parcel, .. } = &job.what else { return };
+        let (lane, item) = (parcel.envelope().lane, parcel.envelope().item);
+        let before = std::mem::replace(&mut job.heard, replies);
+        (job.sequence, job.refused) = (job.sequence.max(sequence), None);
+        // What was decided stays decided, whatever a later try says of it.
+        for (now, before) in job.heard.iter_mut().zip(before) {
+            let decided = |r: &Reply| r.code.uses_id() && proof::stands(r, lane, true);
+            if before.as_ref().is_some_and(decided) && !now.as_ref().is_some_and(decided) {
+                *now = before;
+            }
+        }
+        let worth_a_try = job.heard.iter().flatten().zip(0..).any(|(reply, n)| {
+            let wanted = job.again_when_refused || !proof::stands(reply, lane, job.unheard);
+            wanted && proof::passes(reply, lane, item.wrapping_add(n))
+        });
+        if worth_a_try { self.rest_or_end(number) } else { self.end(number, Why::Unreachable) }
+    }
+
+    fn refused(&mut self, number: u64, code: u16) {
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        job.refused = Some(code);
+        let passes = Code::from_u16(code).is_some_and(proof::code_passes);
+        if passes && (job.again_when_refused || job.unheard) {
+            self.rest_or_end(number);
+        } else {
+            self.end(number, Why::Code(code));
+        }
+    }
+
+    /// What was refused is not tried again when the budget is spent. What went unheard waits for it.
+    fn rest_or_end(&mut self, number: u64) {
+        let unheard = self.jobs.get(&number).is_some_and(|job| job.unheard);
+        if self.budget.is_spent() && !unheard {
+            self.end(number, Why::Unreachable);
+        } else {
+            self.rest(number);
+        }
+    }
+
+    /// It is tried again after a while.
+    fn rest(&mut self, number: u64) {
+        let chance = self.chance();
+        let Some(job) = self.jobs.get_mut(&number) else { return };
+        if let What::Request { to: To::Nobody, .. } = job.what {
+            self.jobs.remove(&number);
+            return;
+        }
+        let due = Instant::now() + back_off(job.tries.saturating_sub(1), chance);
+        job.due = Some(due);
+        self.again.insert((due, number));
+    }
+
+    /// What was on its way went unheard, and is tried again, in the order in which it was sent.
+    fn lose_connection(&mut self) {
+        self.connection = None;
+        self.reach_at = self.reach_at.max(Instant::now() + back_off(self.reaches, self.chance()));
+        self.reaches = self.reaches.saturating_add(1);
+        let mut lost: Vec<u64> = self.by_tag.drain().map(|(_, number)| number).collect();
+        lost.sort_unstable();
+        for number in lost {
+            let Some(job) = self.jobs.get_mut(&number) else { continue };
+            (job.unheard, job.tag) = (true, None);
+            if let What::Request { to: To::Nobody, .. } = job.what {
+                self.jobs.remove(&number);
+                continue;
+            }
+            job.due = Some(self.reach_at);
+            self.again.insert((self.reach_at, number));
+        }
+    }
+
+    /// Ends a job with what is known of it.
+    fn end(&mut self, number: u64, why: Why) {
+        let Some(mut job) = self.jobs.remove(&number) else { return };
+        self.patience.remove(&(job.until, number));
+        if let Some(due) = job.due.take() {
+            self.again.remove(&(due, number));
+        }
+        let on_its_way = job.tag.is_some();
+        let What::Request { parcel, to } = &mut job.what else {
+            let job_sent = job.tries > 0;
+            self.jobs.insert(number, job);
+            let told = if job_sent { Told::Unheard } else { Told::Refused(why) };
+            return self.tell(number, told);
+        };
+        let (parcel, to) = (parcel.clone(), std::mem::replace(to, To::Nobody));
+        job.unheard |= on_its_way;
+        let end = end_of(&job, &parcel, why);
+        let first_end = !matches!(to, To::Nobody);
+        if let Some(kept) = job.kept {
+            if first_end {
+                self.asked.remove(&kept);
+            }
+            if !matches!(end, End::Unknown { .. })
+                && let Some(keep) = &mut self.keep
+            {
+                keep.settled(kept);
+            }
+        }
+        // Whoever asked may have gone away; that is its own affair.
+        match to {
+            To::Caller(to) => drop(to.send(end)),
+            To::Resolver(to) => {
+                self.resolving_now -= 1;
+                drop(to.send((parcel, end)));
+            }
+            To::Nobody => {}
+        }
+        if first_end {
+            self.leave(job.bytes());
+        }
+        if on_its_way {
+            self.jobs.insert(number, job);
+        }
+    }
+
+    fn tell(&mut self, number: u64, told: Told) {
+        let Some(job) = self.jobs.remove(&number) else { return };
+        self.patience.remove(&(job.until, number));
+        self.leave(job.bytes());
+        if let What::Question { to, .. } = job.what {
+            let _ = to.send(told);
+        }
+    }
+
+    fn leave(&self, bytes: usize) {
+        let mut inbox = self.shared.inbox();
+        inbox.waiting -= 1;
+        inbox.waiting_bytes -= bytes;
+    }
+
+    fn end_all(&mut self, why: Why) {
+        let numbers: BTreeSet<u64> = self.jobs.keys().copied().collect();
+        for number in numbers {
+            self.end(number, why);
+        }
+        self.fresh.clear();
+    }
+
+    fn close(mut self) {
+        self.connection = None;
+        self.take_in();
+        self.end_all(Why::Closed);
+        if let Some(keep) = &mut self.keep {
+            // Marks that are missing are made up for by asking again.
+            let _ = keep.write();
+        }
+    }
+
+    /// Numbers by chance: xorshift is enough to spread the tries of many clients.
+    fn chance(&mut self) -> u64 {
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 7;
+        self.chance ^= self.chance << 17;
+        self.chance
+    }
+}

@@ -1,0 +1,198 @@
+//! A core behind its socket: who may ask for what, and the way into the engine and back.
+//!
+//! *Who.* A frame's credential says the channel, and the channel's row of the table says which commands it may send
+//! ([`crate::channel`]). Both are looked at before anything is let in; the channel that stands in the journal is the one
+//! that the credential says, whatever the sender claims.
+//!
+//! *Where time is spent.* Nothing here waits. Requests go to the lanes; their answers are heard on the writer's thread,
+//! which only hands them on. A question whose answer takes reads of the journal goes from there to a few threads of its
+//! own with a bounded queue: never is the core's thread, on which all money waits, kept by a reader.
+
+use crate::channel::Channel;
+use crate::credentials::Credentials;
+use crate::machine::{Answer as State, BankMachine};
+use crate::question::Question;
+use crate::walk::{Walk, Walkers};
+use pabal_bank::ledger::{Code, Command};
+use pabal_engine::request::Response;
+use pabal_engine::{Commands, Engine, Lane, Request, RequestHeader};
+use pabal_wire::frame::{REPLY_BYTES, ROLE_CORE};
+use pabal_wire::service::Answered;
+use pabal_wire::{Answer, Asked, Asking, Body, Head, Kind, Service, Welcome};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// Followers at a time at most; more are refused as overloaded.
+const FOLLOWERS_MAX: usize = 8;
+/// How long a follower's thread waits for a record before it looks whether the engine has ended.
+const FOLLOW_WAIT: Duration = Duration::from_millis(500);
+
+/// A core's service.
+pub struct CoreService {
+    engine: Arc<Engine<BankMachine>>,
+    credentials: Credentials,
+    walkers: Arc<Walkers>,
+    journal_id: u64,
+    followers: Arc<AtomicUsize>,
+}
+
+impl CoreService {
+    /// In front of this engine, whose journal has this id.
+    pub fn new(
+        engine: Arc<Engine<BankMachine>>,
+        credentials: Credentials,
+        walkers: Walkers,
+        journal_id: u64,
+    ) -> CoreService {
+        let walkers = Arc::new(walkers);
+        CoreService { engine, credentials, walkers, journal_id, followers: Arc::default() }
+    }
+
+    /// What a frame asks of the engine, or why it is refused.
+    fn request(&self, head: &Head, body: Body) -> Result<Request, Code> {
+        let channel = self.credentials.channel(&head.credential).ok_or(Code::CredentialUnknown)?;
+        let lane = match head.lane {
+            1 => Lane::Online,
+            2 => Lane::Bulk,
+            _ => return Err(Code::Malformed),
+        };
+        permitted(channel, body.as_bytes())?;
+        let commands = Commands::from_words(body.into_words(), head.count as usize).ok_or(Code::Malformed)?;
+        let header = RequestHeader {
+            channel: channel as u16,
+            deadline_ms: head.deadline_ms,
+            attempt: head.attempt,
+            principal: head.principal,
+            item: head.item,
+            ..RequestHeader::new(lane, head.class.min(4))
+        };
+        Ok(Request { header, commands })
+    }
+
+    fn question(&self, asked: Asked) -> Result<(), (Answer, Code)> {
+        let Asked { connection, head, body, answer } = asked;
+        if self.credentials.channel(&head.credential).is_none() {
+            return Err((answer, Code::CredentialUnknown));
+        }
+        let Some((asks, question)) = Question::read(body.as_bytes()) else {
+            return Err((answer, Code::Malformed));
+        };
+        let query = Walk::query(asks, &question);
+        let (walkers, durable) = (self.walkers.clone(), self.engine.durable());
+        let heard = move |seen: pabal_engine::Seen<State>| {
+            // The block may be that after a later record: what is asked for lies before it all the same.
+            let walk = Walk::of(asks, question, seen.answer, (seen.sequence, durable.next_block()));
+            match walk.reads() {
+                true => walkers.send(Box::new(move |reader| walk.read(reader)), answer),
+                false => answer.send(walk.stands()),
+            }
+        };
+        self.engine.query_to(connection, query, Box::new(heard));
+        Ok(())
+    }
+}
+
+/// Whether this channel may send all of these commands.
+fn permitted(channel: Channel, commands: &[u8]) -> Result<(), Code> {
+    let mut rest = commands;
+    while !rest.is_empty() {
+        let length = pabal_bank::command::length(rest).ok_or(Code::Malformed)?;
+        let (command, _) = Command::ref_from_prefix(rest).map_err(|_| Code::Malformed)?;
+        if !channel.permits(command.header.op, command.kind) {
+            return Err(Code::ChannelNotPermitted);
+        }
+        rest = &rest[length..];
+    }
+    Ok(())
+}
+
+/// The answers on their way back.
+pub(crate) fn replies(response: Response<pabal_bank::Reply>) -> Answered {
+    let (sequence, count) = (response.sequence, response.replies.len() as u32);
+    let write = move |out: &mut Vec<u8>| {
+        out.reserve(response.replies.len() * REPLY_BYTES);
+        for reply in &response.replies {
+            out.extend_from_slice(reply.to_wire().as_bytes());
+        }
+    };
+    Answered { kind: Kind::Replies, code: 0, sequence, count, body: Some(Box::new(write)) }
+}
+
+impl Service for CoreService {
+    fn welcome(&self) -> (Welcome, u64) {
+        let welcome = Welcome { role: ROLE_CORE, journal_id: self.journal_id, ..Welcome::new_zeroed() };
+        (welcome, self.engine.durable().sequence())
+    }
+
+    fn asked(&self, asked: Vec<Asked>) {
+        let mut requests: Vec<(u64, Request, Answer)> = Vec::with_capacity(asked.len());
+        for asked in asked {
+            if asked.head.kind == Asking::Query as u16 {
+                if let Err((answer, code)) = self.question(asked) {
+                    answer.send(Answered::refused(code as u16));
+                }
+                continue;
+            }
+            let Asked { connection, head, body, answer } = asked;
+            match self.request(&head, body) {
+                Ok(request) => requests.push((connection, request, answer)),
+                Err(code) => answer.send(Answered::refused(code as u16)),
+            }
+        }
+        let heard = requests.into_iter().map(|(connection, request, answer)| {
+            let hear: pabal_engine::Hear<_> = Box::new(move |response| answer.send(replies(response)));
+            (connection, request, hear)
+        });
+        self.engine.submit_all(heard);
+    }
+
+    fn follow(&self, head: Head, mut stream: Box<dyn Write + Send>) {
+        let refuse = move |stream: &mut Box<dyn Write + Send>, code: Code| {
+            let (kind, code) = (Kind::Refused as u16, code as u16);
+            let refused = pabal_wire::Reply { kind, code, tag: head.tag, ..Default::default() };
+            let _ = stream.write_all(refused.as_bytes());
+        };
+        if self.credentials.channel(&head.credential).is_none() {
+            return refuse(&mut stream, Code::CredentialUnknown);
+        }
+        let (engine, followers) = (Arc::downgrade(&self.engine), self.followers.clone());
+        if followers.fetch_add(1, Ordering::SeqCst) >= FOLLOWERS_MAX {
+            followers.fetch_sub(1, Ordering::SeqCst);
+            return refuse(&mut stream, Code::Overloaded);
+        }
+        let follow = move || {
+            let follower = engine.upgrade().map(|engine| engine.follow_from(head.item));
+            match follower {
+                Some(Ok(mut follower)) => {
+                    // Ends with the engine, or when the one who follows has gone or does not take what comes.
+                    while engine.strong_count() > 0 {
+                        let mut sent = Ok(());
+                        let came = follower.next(FOLLOW_WAIT, |record| {
+                            let (tag, sequence) = (head.tag, record.header.sequence);
+                            let (kind, length) = (Kind::Record as u16, record.blocks.len() as u32);
+                            let reply =
+                                pabal_wire::Reply { kind, length, tag, sequence, ..Default::default() };
+                            sent = stream
+                                .write_all(reply.as_bytes())
+                                .and_then(|()| stream.write_all(record.blocks));
+                        });
+                        if came.is_err() || sent.is_err() {
+                            break;
+                        }
+                    }
+                }
+                // It has seen records that are not in this journal.
+                Some(Err(_)) => refuse(&mut stream, Code::NotFresh),
+                None => {}
+            }
+            followers.fetch_sub(1, Ordering::SeqCst);
+        };
+        let started = std::thread::Builder::new().name("pabal-follower".into()).spawn(follow);
+        if started.is_err() {
+            self.followers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The ceiling: the same bytes written and synced with no ledger at all.
+
+use super::SEGMENT_BLOCKS;
+use pabal_journal::{Journal, JournalConfig, RecordBuffer, RecordKind, RecordMeta};
+use std::path::Path;
+use std::time::Instant;
+
+/// Seconds in which as many blocks are written and synced, a record at a time, with no ledger.
+pub fn ceiling(dir: &Path, blocks: u64, record: usize) -> anyhow::Result<f64> {
+    let config = JournalConfig { segment_blocks: SEGMENT_BLOCKS, ..JournalConfig::default() };
+    let (mut journal, _) = Journal::open(dir, &config, 1, &mut |_| Ok(()))?;
+    let mut buffer = RecordBuffer::new();
+    let mut append = |blocks: u64| {
+        buffer.begin(journal.layout().place(journal.next_block(), blocks as u32));
+        while (buffer.blocks() as u64) < blocks {
+            let (_, entry) = buffer.entry(3);
+            (entry[0], entry[5]) = (1, 3);
+        }
+        let kind = RecordKind::Batch;
+        buffer.finish(RecordMeta { kind, rules: 0, time_ms: 0, business_date: 0, digest: [0; 16] });
+        journal.append(&mut buffer)
+    };
+    // The first record waits for the second segment; the ledger's first did so when the bank was founded.
+    append(1)?;
+    let begun = Instant::now();
+    let mut left = blocks;
+    while left > 0 {
+        let n = left.min(record as u64);
+        append(n)?;
+        left -= n;
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}

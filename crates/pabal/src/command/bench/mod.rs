@@ -1,0 +1,220 @@
+//! `pabal bench ledger`: how fast the ledger is, beside the same run's ceiling: the same bytes written and synced with no
+//! ledger at all.
+//!
+//! The client is this process, the core another one, as banks have it ([`outside`]); `--in-process` leaves the socket
+//! out ([`inside`]). Every transfer is durable before its answer, and every answer is looked at.
+
+mod ceiling;
+mod inside;
+mod outside;
+pub mod reads;
+
+use crate::ids;
+use crate::progress::Bar;
+use anyhow::bail;
+use hdrhistogram::Histogram;
+use pabal_bank::command;
+use pabal_bank::ledger::entry::COMMAND_BYTES;
+use pabal_bank::ledger::{Id, Kind};
+use pabal_engine::Commands;
+use serde_json::{Value, json};
+use std::path::Path;
+use zerocopy::IntoBytes;
+
+/// What to measure.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// Customer accounts.
+    pub accounts: u64,
+    /// Transfers in all.
+    pub transfers: u64,
+    /// Transfers in a request.
+    pub batch: usize,
+    /// How often; medians are given.
+    pub runs: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Requests on their way on each at a time.
+    pub in_flight: usize,
+    /// Whether one account is on one side of every transfer.
+    pub hot: bool,
+    /// Whether bulk work saturates its lane meanwhile.
+    pub bulk: bool,
+    /// Client and core in one process.
+    pub in_process: bool,
+}
+
+const WON: u16 = 410;
+const FIRST: u64 = 100_000_000;
+/// Blocks of a segment in the benchmark: 256 MiB, as a busy bank would choose.
+const SEGMENT_BLOCKS: u32 = 64 * 1024;
+
+/// What one run gave.
+struct Run {
+    seconds: f64,
+    /// The same bytes with no ledger.
+    ceiling_seconds: f64,
+    /// Of a request, microseconds.
+    latency: Histogram<u64>,
+    core_cpu_seconds: f64,
+    rss_mib: f64,
+    bytes_an_account: Option<f64>,
+    journal_bytes: f64,
+    /// Of a statement of 50 lines, microseconds.
+    statement: Option<Histogram<u64>>,
+    /// Seconds since the beginning, and transfers answered in the tenth of a second before.
+    throughput: Vec<(f64, u64)>,
+    /// Bulk commands done meanwhile.
+    bulk: u64,
+}
+
+/// Runs the benchmark in folders of its own below `parent`, which are deleted after.
+pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> {
+    let Options { accounts, transfers, batch, runs, connections, in_flight, .. } = options;
+    if accounts < 2 || transfers == 0 || !(1..=8190).contains(&batch) || !(1..=1000).contains(&runs) {
+        bail!("at least 2 accounts and 1 transfer, batches of 1 to 8190, 1 to 1000 runs");
+    }
+    if !(1..=512).contains(&connections) || !(1..=1024).contains(&in_flight) {
+        bail!("1 to 512 connections, 1 to 1024 requests in flight on each");
+    }
+    if options.in_process && (connections > 1 || options.bulk) {
+        bail!("in one process there are no connections and no bulk: leave --in-process out");
+    }
+    let mut all = Vec::with_capacity(runs);
+    bar.begin("transferring");
+    for done in 0..runs as u64 {
+        let progress = |n| bar.at(done * transfers + n, runs as u64 * transfers);
+        all.push(match options.in_process {
+            true => inside::run(&options, parent, &progress)?,
+            false => outside::run(&options, parent, &progress)?,
+        });
+    }
+    let median = |of: &dyn Fn(&Run) -> f64| {
+        let mut values: Vec<f64> = all.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[(values.len() - 1) / 2].midpoint(values[values.len() / 2])
+    };
+    let per_second = |seconds: f64| (transfers as f64 / seconds).round() as u64;
+    let quantile = |q: f64| thousandths(median(&|r| r.latency.value_at_quantile(q) as f64 / 1000.0));
+    let statement = |q: f64| {
+        let all = all.iter().map(|r| r.statement.as_ref().map(|s| s.value_at_quantile(q) as f64));
+        let mut values: Vec<f64> = all.collect::<Option<_>>()?;
+        values.sort_by(f64::total_cmp);
+        Some(values[values.len() / 2])
+    };
+    let seconds = median(&|r| r.seconds);
+    let middle = &all[middle(&all)];
+    let mut report = json!({
+        "mode": if options.in_process { "in-process" } else { "second process" },
+        "accounts": accounts,
+        "transfers": transfers,
+        "batch": batch,
+        "connections": connections,
+        "in_flight": in_flight,
+        "runs": runs,
+        "transfers_per_second": per_second(seconds),
+        "ceiling_per_second": per_second(median(&|r| r.ceiling_seconds)),
+        "of_ceiling": thousandths(median(&|r| r.ceiling_seconds / r.seconds)),
+        "batch_ms": {
+            "p50": quantile(0.5),
+            "p99": quantile(0.99),
+            "max": thousandths(median(&|r| r.latency.max() as f64 / 1000.0)),
+        },
+        "core_cpu_seconds": thousandths(median(&|r| r.core_cpu_seconds)),
+        "rss_mib": median(&|r| r.rss_mib).round() as u64,
+        "journal_bytes_per_transfer": thousandths(median(&|r| r.journal_bytes) / transfers as f64),
+        "last_tenth_of_first": last_tenth_of_first(middle),
+        "seconds": thousandths(seconds),
+        "each_run": all.iter().map(|r| json!({
+            "transfers_per_second": per_second(r.seconds),
+            "ceiling_per_second": per_second(r.ceiling_seconds),
+            "p99_ms": r.latency.value_at_quantile(0.99) as f64 / 1000.0,
+        })).collect::<Vec<_>>(),
+    });
+    if options.in_process {
+        let bytes = median(&|r| r.bytes_an_account.unwrap_or(0.0));
+        report["bytes_per_idle_account"] = json!(bytes.round() as u64);
+    } else {
+        report["statement_read_us"] = json!({ "p50": statement(0.5), "p99": statement(0.99) });
+        report["throughput_samples"] = json!(middle.throughput);
+        let quantiles = (0..=100).map(|i| 1.0 - 10f64.powf(-f64::from(i) / 25.0));
+        let latency = quantiles.map(|q| (q, middle.latency.value_at_quantile(q) as f64 / 1000.0));
+        report["latency_quantiles_ms"] = json!(latency.collect::<Vec<_>>());
+    }
+    if options.bulk {
+        report["bulk_commands_per_second"] = json!((middle.bulk as f64 / middle.seconds).round() as u64);
+    }
+    Ok(report)
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// The run whose time is the middle one.
+fn middle(all: &[Run]) -> usize {
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by(|a, b| all[*a].seconds.total_cmp(&all[*b].seconds));
+    order[order.len() / 2]
+}
+
+/// The last tenth's transfers a second against the first's; null where a run is too short to say.
+fn last_tenth_of_first(run: &Run) -> Option<f64> {
+    let tenth = run.throughput.len() / 10;
+    if tenth < 3 {
+        return None;
+    }
+    let sum = |samples: &[(f64, u64)]| samples.iter().map(|(_, n)| *n).sum::<u64>() as f64;
+    let first = sum(&run.throughput[..tenth]);
+    // The very last sample is cut short.
+    let end = run.throughput.len() - 1;
+    Some(thousandths(sum(&run.throughput[end - tenth..end]) / first))
+}
+
+/// Makes transfers at random.
+struct Workload {
+    accounts: u64,
+    hot: bool,
+    random: u64,
+}
+
+impl Workload {
+    fn new(options: &Options) -> Workload {
+        Workload { accounts: options.accounts, hot: options.hot, random: ids::random() | 1 }
+    }
+
+    /// So many, between different accounts.
+    fn transfers(&mut self, n: usize) -> Commands {
+        let mut commands = Commands::with_capacity(n * COMMAND_BYTES);
+        self.fill(n, &mut commands);
+        commands
+    }
+
+    fn fill(&mut self, n: usize, commands: &mut Commands) {
+        let now = ids::now_ms();
+        for _ in 0..n {
+            let (a, b) = (self.next(), self.next());
+            let mut from = ((a as u128 * self.accounts as u128) >> 64) as u64;
+            let mut to = ((b as u128 * (self.accounts - 1) as u128) >> 64) as u64;
+            if self.hot {
+                // The first account and any other, either way.
+                (from, to) = if a & 1 == 0 { (0, 1 + to) } else { (1 + to, 0) };
+            } else {
+                to += u64::from(to >= from);
+            }
+            let id = Id::new(now, a as u16, a ^ b.rotate_left(32));
+            let amount = 1 + (a & 0xffff) as i64;
+            commands
+                .push(command::post(id, Kind::Transfer, FIRST + from, FIRST + to, amount, WON).as_bytes());
+        }
+    }
+
+    /// A fast generator (xorshift, then a multiplication); nothing depends on its quality.
+    fn next(&mut self) -> u64 {
+        let state = &mut self.random;
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        state.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}

@@ -1,0 +1,372 @@
+//! The server's rounds.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::connection::{Connection, Counter, End};
+use super::listen::Listener;
+use super::outbox::{Going, Outbox};
+use super::places::Places;
+use super::transport::Transport;
+use super::{Codes, Limits};
+use crate::frame::Head;
+use crate::service::{Asked, Service};
+
+const WAKER: Token = Token(usize::MAX);
+/// Listeners have the numbers below, downwards; connections those of their places.
+const FIRST_LISTENER: usize = usize::MAX - 1;
+/// Events taken from the system at a time.
+const EVENTS: usize = 1024;
+/// Bytes of the one buffer that all connections are read into.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Clients let in at each door in a round; the next follow in the next.
+const ACCEPTED_MAX: usize = 64;
+/// Clients beyond the bound who are told so at a time; those beyond these are closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
+/// Handshakes that are gone on with in a round: each takes the time of some hundred requests. The next follow in the
+/// next.
+const HANDSHAKES_MAX: usize = 4;
+/// How long it waits when the system has no room for another client.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
+
+/// The thread's state.
+pub struct Round {
+    poll: Poll,
+    outbox: Arc<Outbox>,
+    listeners: Vec<Listener>,
+    limits: Limits,
+    codes: Codes,
+    service: Arc<dyn Service>,
+    connections: Places,
+    /// Places of those that are to be read.
+    turns: Vec<usize>,
+    /// Places of those that are to be written.
+    writing: Vec<usize>,
+    asked: Vec<Asked>,
+    going: Vec<Going>,
+    buffer: Box<[u8]>,
+    /// When somebody's patience may be over, at the earliest.
+    look_at: Option<Instant>,
+    drain_until: Option<Instant>,
+    now: Instant,
+}
+
+impl Round {
+    pub fn new(
+        mut listeners: Vec<Listener>,
+        limits: Limits,
+        codes: Codes,
+        service: Arc<dyn Service>,
+    ) -> io::Result<Round> {
+        let poll = Poll::new()?;
+        let outbox = Arc::new(Outbox::new(Waker::new(poll.registry(), WAKER)?));
+        for (i, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener.source(), Token(FIRST_LISTENER - i), Interest::READABLE)?;
+        }
+        Ok(Round {
+            poll,
+            outbox,
+            listeners,
+            limits,
+            codes,
+            service,
+            connections: Places::default(),
+            turns: Vec::new(),
+            writing: Vec::new(),
+            asked: Vec::new(),
+            going: Vec::new(),
+            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            look_at: None,
+            drain_until: None,
+            now: Instant::now(),
+        })
+    }
+
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outbox.clone()
+    }
+
+    /// Goes round until it is told to drain; whether all was answered and taken then.
+    pub fn run(mut self) -> io::Result<bool> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.wait(&mut events)?;
+            self.now = Instant::now();
+            events.iter().for_each(|event| self.note(event));
+            self.accept();
+            self.read();
+            if !self.asked.is_empty() {
+                let next = Vec::with_capacity(self.asked.len());
+                self.service.asked(std::mem::replace(&mut self.asked, next));
+            }
+            self.answer();
+            self.write();
+            self.look();
+            if let Some(until) = self.drain_until {
+                let drained = self.connections.len() == 0;
+                if drained || self.now >= until {
+                    return Ok(drained);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until something comes, is to go, or somebody's patience is over; not at all when there is work.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let work = !self.turns.is_empty() || self.listeners.iter().any(|listener| listener.ready);
+        let timeout = if work || !self.outbox.may_sleep() {
+            Some(Duration::ZERO)
+        } else {
+            let agains = self.listeners.iter().map(|listener| listener.again);
+            let next = agains.chain([self.look_at, self.drain_until]).flatten().min();
+            // The system waits in whole milliseconds, rounded up: never too short.
+            next.map(|at| at.saturating_duration_since(Instant::now()))
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        let token = event.token();
+        if token == WAKER {
+            return;
+        }
+        let Some(connection) = self.connections.at(token.0) else {
+            if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER - token.0.min(FIRST_LISTENER)) {
+                listener.ready = true;
+            }
+            return;
+        };
+        let gone = event.is_write_closed() || event.is_error();
+        connection.closing |= gone || event.is_read_closed();
+        if gone && !connection.may_ask(&self.limits) {
+            // Nobody is there to take an answer, and what it still had to ask is not wanted now.
+            return self.end(token.0, End::Gone);
+        }
+        if event.is_readable() || connection.closing {
+            take_turn(&mut self.turns, token.0, connection);
+        }
+        if event.is_writable() && connection.blocked {
+            connection.blocked = false;
+            will_write(&mut self.writing, token.0, connection);
+        }
+    }
+
+    fn accept(&mut self) {
+        for at in 0..self.listeners.len() {
+            if self.listeners[at].again.is_some_and(|again| again <= self.now) {
+                self.listeners[at].again = None;
+                self.listeners[at].ready = true;
+            }
+            for _ in 0..ACCEPTED_MAX {
+                let listener = &mut self.listeners[at];
+                if !listener.ready {
+                    break;
+                }
+                match listener.accept() {
+                    Ok(transport) => self.let_in(transport),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => listener.ready = false,
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                    Err(_) => {
+                        // No descriptors or no memory: who waits there is not announced again.
+                        listener.ready = false;
+                        listener.again = Some(self.now + NO_ROOM_PAUSE);
+                    }
+                }
+            }
+        }
+    }
+
+    fn let_in(&mut self, mut transport: Transport) {
+        let there = self.connections.len();
+        if there >= self.limits.connections + TURNED_AWAY_MAX {
+            return;
+        }
+        let (place, number) = self.connections.reserve();
+        let registered =
+            self.poll.registry().register(transport.source(), Token(place), Interest::READABLE).is_ok();
+        let until = self.now + self.limits.greeting;
+        let too_many = there >= self.limits.connections;
+        let connection = registered.then(|| Connection::new(transport, number, until, too_many));
+        self.connections.fill(place, connection);
+        self.look_at = earlier(self.look_at, Some(until));
+    }
+
+    /// Reads those whose turn it is, each a bounded piece.
+    fn read(&mut self) {
+        if self.drain_until.is_some() {
+            self.turns.clear();
+            return;
+        }
+        let mut handshakes = 0;
+        for place in std::mem::take(&mut self.turns) {
+            let Some(connection) = self.connections.at(place) else { continue };
+            if connection.transport().is_handshaking() {
+                handshakes += 1;
+                if handshakes > HANDSHAKES_MAX {
+                    self.turns.push(place);
+                    continue;
+                }
+            }
+            connection.in_turn = false;
+            let mut counter = Counter {
+                outbox: &self.outbox,
+                service: &*self.service,
+                limits: &self.limits,
+                codes: &self.codes,
+                asked: &mut self.asked,
+                now: self.now,
+            };
+            match connection.read(&mut counter, &mut self.buffer) {
+                Ok(more) => {
+                    if more {
+                        take_turn(&mut self.turns, place, connection);
+                    }
+                    if connection.owes() || connection.follows().is_some() {
+                        will_write(&mut self.writing, place, connection);
+                    }
+                    self.look_at = earlier(self.look_at, connection.deadline(&self.limits));
+                }
+                Err(end) => self.end(place, end),
+            }
+        }
+    }
+
+    /// Takes the answers that are there to their connections. The client may have gone meanwhile.
+    fn answer(&mut self) {
+        let mut going = std::mem::take(&mut self.going);
+        let drain_until = self.outbox.take(&mut going);
+        if drain_until.is_some() && self.drain_until.is_none() {
+            self.drain();
+        }
+        self.drain_until = drain_until;
+        for going in going.drain(..) {
+            let Some((place, connection)) = self.connections.find(going.connection) else { continue };
+            connection.answer(going);
+            will_write(&mut self.writing, place, connection);
+            if connection.untaken() > self.limits.untaken_bytes {
+                // What the system takes at once is not counted against the client.
+                let flushed = connection.flush(self.now);
+                if flushed.is_err() || connection.untaken() > self.limits.untaken_bytes {
+                    self.end(place, End::Gone);
+                }
+            }
+        }
+        self.going = going;
+    }
+
+    /// Writes once for each connection that has something to say.
+    fn write(&mut self) {
+        let mut writing = std::mem::take(&mut self.writing);
+        for place in writing.drain(..) {
+            let Some(connection) = self.connections.at(place) else { continue };
+            connection.in_writing = false;
+            let flushed = connection.flush(self.now);
+            let over = connection.has_ended() || self.drain_until.is_some() && connection.is_done();
+            if flushed.is_err() || over {
+                self.end(place, End::Gone);
+                continue;
+            }
+            if let Some(head) = connection.follows() {
+                self.hand_over(place, head);
+                continue;
+            }
+            if connection.awaits_room != connection.blocked {
+                connection.awaits_room = connection.blocked;
+                let (registry, writable) = (self.poll.registry(), connection.blocked);
+                if connection.transport().reregister(registry, Token(place), writable).is_err() {
+                    self.end(place, End::Gone);
+                    continue;
+                }
+            }
+            if !connection.may_ask(&self.limits) {
+                connection.unread = true;
+            } else if connection.unread {
+                take_turn(&mut self.turns, place, connection);
+            }
+            self.look_at = earlier(self.look_at, connection.deadline(&self.limits));
+        }
+        self.writing = writing;
+    }
+
+    /// Disconnects those whose patience is over.
+    fn look(&mut self) {
+        if self.look_at.is_none_or(|at| at > self.now) {
+            return;
+        }
+        self.look_at = None;
+        let places: Vec<usize> = self.connections.taken().collect();
+        for place in places {
+            let deadline =
+                self.connections.at(place).and_then(|connection| connection.deadline(&self.limits));
+            match deadline {
+                Some(at) if at <= self.now => self.end(place, End::Gone),
+                later => self.look_at = earlier(self.look_at, later),
+            }
+        }
+    }
+
+    /// Lets nobody in and reads nothing any more. Who waits for nothing is closed in this round.
+    fn drain(&mut self) {
+        self.listeners.clear();
+        let places: Vec<usize> = self.connections.taken().collect();
+        for place in places {
+            if let Some(connection) = self.connections.at(place) {
+                will_write(&mut self.writing, place, connection);
+            }
+        }
+    }
+
+    fn end(&mut self, place: usize, end: End) {
+        match (end, self.connections.at(place)) {
+            (End::Refused { tag, code }, Some(connection)) => {
+                connection.refuse(tag, code);
+                will_write(&mut self.writing, place, connection);
+            }
+            _ => {
+                // Closing the socket takes it out of the poll.
+                if let Some(connection) = self.connections.remove(place) {
+                    connection.into_transport().close();
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, place: usize, head: Head) {
+        let Some(mut connection) = self.connections.remove(place) else { return };
+        let _ = self.poll.registry().deregister(connection.transport().source());
+        if let Ok(stream) = connection.into_transport().into_blocking(self.limits.following) {
+            self.service.follow(head, stream);
+        }
+    }
+}
+
+impl Drop for Round {
+    /// However it ended, a panic of the service included: answers have nowhere to go.
+    fn drop(&mut self) {
+        self.outbox.close();
+    }
+}
+
+fn take_turn(turns: &mut Vec<usize>, place: usize, connection: &mut Connection) {
+    if !std::mem::replace(&mut connection.in_turn, true) {
+        turns.push(place);
+    }
+}
+
+fn will_write(writing: &mut Vec<usize>, place: usize, connection: &mut Connection) {
+    if !std::mem::replace(&mut connection.in_writing, true) {
+        writing.push(place);
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
+}
