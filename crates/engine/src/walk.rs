@@ -36,9 +36,9 @@ impl<'a, M: Machine> Iterator for Walk<'a, M> {
 }
 
 /// How many commands before its turn a command's memory is asked for.
-const NEAR: usize = 12;
+const NEAR: usize = 24;
 /// How many commands before its turn what says where that memory stands is asked for.
-const FAR: usize = 24;
+const FAR: usize = 48;
 
 /// Asks for the memory of the commands to come, one command's at each step. Asked for many at a time they wait for one
 /// another: a processor has about a dozen lines under way, and the executing in between is the time they need.

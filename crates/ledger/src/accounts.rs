@@ -217,3 +217,40 @@ pub(crate) fn prefetch<T>(place: &T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Also of those whose halves of the hash are the same, which only the accounts themselves tell apart.
+    #[test]
+    fn every_account_is_found_by_its_own_number() {
+        let mut accounts = Accounts::default();
+        let (mut slots, mut tags) = (BTreeMap::new(), BTreeMap::<u32, u32>::new());
+        let mut random = 1u64;
+        for _ in 0..200_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = random >> 8 | 1;
+            assert_eq!(accounts.find(number), None);
+            slots.insert(number, accounts.insert(Account { number, ..Account::default() }));
+            *tags.entry(tag(number)).or_default() += 1;
+        }
+        assert!(tags.values().any(|&numbers| numbers > 1), "no two share a tag");
+        for (number, slot) in slots {
+            assert_eq!(accounts.find(number), Some(slot), "account {number}");
+        }
+    }
+
+    #[test]
+    fn every_place_is_within_the_index() {
+        for length in [64, 1 << 20, 1 << 32, 1 << 33] {
+            assert_eq!(home(0, length), 0);
+            assert!(
+                (length - length.div_ceil(1 << 31)..length).contains(&home(u32::MAX, length)),
+                "{length}"
+            );
+            assert_eq!(home(1 << 31, length), length / 2);
+        }
+    }
+}

@@ -90,6 +90,11 @@ impl Digest {
     pub fn plus(self, other: Digest) -> Digest {
         Digest(self.0.wrapping_add(other.0))
     }
+
+    /// Takes another sum away again.
+    pub fn minus(self, other: Digest) -> Digest {
+        Digest(self.0.wrapping_sub(other.0))
+    }
 }
 
 impl std::fmt::Display for Digest {

@@ -29,6 +29,7 @@ pub mod entry;
 pub mod history;
 pub mod holds;
 pub mod ids;
+mod index;
 mod ledger;
 pub mod rules;
 pub mod saved;

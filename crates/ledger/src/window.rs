@@ -1,7 +1,8 @@
 //! The id window: which ids were decided in the last 24 hours, and where their entries stand.
 //!
 //! Ids carry their time, so the window is a row of buckets by time, each a dense list of ids under a
-//! small index: a look-up touches one small table, and forgetting a day-old bucket frees it whole.
+//! small index: a look-up touches one small table, and forgetting a day-old bucket frees it whole, with the sum of its
+//! ids' digests.
 //! Costs 24 bytes an id, 5 to 11 of index and what the newest bucket has in hand: at most 40, beside at
 //! most 320 for each half second in which there was anything (55 MB in all).
 //!
@@ -12,10 +13,10 @@
 //! twice. Nothing dated ahead is ever forgotten; so of each class at most a sixteenth of the capacity may be,
 //! and a flood of ids dated ahead is refused before it takes the room of others.
 
-use crate::accounts::prefetch;
 use crate::digest::{Digest, Object};
 use crate::entry::Id;
 use crate::ids::{AHEAD_MS, WINDOW_MS};
+use crate::index::{Index, PLACES_MAX};
 use crate::saved::{Load, Save, load_count, load_words, save_words};
 use pabal_fault::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +24,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Ids that the window holds unless the bank was founded with another number.
 pub const CAPACITY_DEFAULT: u32 = 16 << 20;
-/// Ids that one bucket can index.
-/// (24 bits, less one bundle that may be let in together).
-const BUCKET_MAX: usize = (1 << 24) - BUNDLE_ROOM;
+/// Ids that one bucket can index, less one bundle that may be let in together.
+const BUCKET_MAX: usize = PLACES_MAX - BUNDLE_ROOM;
 /// Ids of one bundle that may be let in together, and more.
-const BUNDLE_ROOM: usize = 2048;
+const BUNDLE_ROOM: usize = 2047;
 /// Width of a bucket: 2^9 ms.
 const BUCKET_BITS: u32 = 9;
 /// Admission classes, P0 to P4.
@@ -38,6 +38,8 @@ const RESERVED_PERCENT: [u64; CLASSES] = [40, 25, 15, 5, 0];
 const AHEAD_PART: u64 = 16;
 /// Ids in one piece of a bucket's list.
 const PIECE: usize = 256;
+/// Ids that come between two sections that are fitted.
+const SETTLE_EACH: u64 = 64;
 /// Number of a bucket that is none.
 const NOWHERE: u64 = u64::MAX;
 
@@ -64,13 +66,23 @@ struct Known {
 
 const _: () = assert!(size_of::<Known>() == 24);
 
+impl Known {
+    #[inline(always)]
+    fn digest(&self) -> Digest {
+        let mut digest = Digest::default();
+        digest.add(Object::Id, &[self.id.high, self.id.low, self.place]);
+        digest
+    }
+}
+
 #[derive(Default)]
 struct Bucket {
     pieces: Vec<Vec<Known>>,
-    len: usize,
-    /// Eight bits of the hash and 24 bits of place in the list + 1; zero for none.
-    index: Vec<u32>,
+    index: Index,
+    /// The sum of its ids' digests.
+    digest: Digest,
     by_class: [u32; CLASSES],
+    len: u32,
 }
 
 impl Bucket {
@@ -81,50 +93,23 @@ impl Bucket {
 
     #[inline]
     fn find(&self, id: Id, hash: u64) -> Option<u64> {
-        if self.index.is_empty() {
-            return None;
-        }
-        let mask = self.index.len() - 1;
-        let mut at = hash as usize & mask;
-        loop {
-            let word = self.index[at];
-            if word == 0 {
-                return None;
-            }
-            if word >> 24 == (hash >> 56) as u32 {
-                let known = self.get((word & 0xff_ffff) as usize - 1);
-                if known.id == id {
-                    return Some(known.place & POSITION);
-                }
-            }
-            at = (at + 1) & mask;
-        }
+        let at = self.index.find(hash, |at| self.get(at).id == id)?;
+        Some(self.get(at).place & POSITION)
     }
 
-    /// An empty bucket, its index ready for as many ids as the one before it got: doubling it step by step
-    /// would place each id anew two times and more.
-    fn like(len: usize) -> Bucket {
-        Bucket { index: vec![0; index_length(len)], ..Bucket::default() }
+    /// An empty bucket, its index ready for as many ids as the one before it got.
+    fn like(len: u32) -> Bucket {
+        Bucket { index: Index::like(len as usize), ..Bucket::default() }
     }
 
-    /// Gives back what it has in hand: nothing much will come to it any more.
+    /// Gives back what it has in hand: nothing much will come to it any more. A large index is fitted later, a section
+    /// at a time.
     fn settle(&mut self, key: u64) {
-        if self.index.len() > index_length(self.len) {
-            self.rebuild(index_length(self.len), key);
-        }
+        self.index.settle(self.len as usize, hash_of(&self.pieces, key));
         if let Some(last) = self.pieces.last_mut() {
             last.shrink_to_fit();
         }
         self.pieces.shrink_to_fit();
-    }
-
-    #[cold]
-    fn rebuild(&mut self, length: usize, key: u64) {
-        let mut index = vec![0; length];
-        for at in 0..self.len {
-            Self::place(&mut index, spread(self.get(at).id, key), at);
-        }
-        self.index = index;
     }
 
     /// Room for one more in the list. The first piece grows little by little, the others come whole, and
@@ -143,26 +128,15 @@ impl Bucket {
     }
 
     #[inline]
-    fn insert(&mut self, known: Known, key: u64) {
-        if self.len >= self.index.len() / 4 * 3 {
-            self.rebuild((self.index.len() * 2).max(16), key);
-        }
-        Self::place(&mut self.index, spread(known.id, key), self.len);
+    fn insert(&mut self, known: Known, its: Digest, key: u64) {
+        self.index.insert(spread(known.id, key), self.len as usize, hash_of(&self.pieces, key));
         if self.pieces.last().is_none_or(|last| last.len() == last.capacity()) {
             self.extend();
         }
         self.pieces.last_mut().expect("just made").push(known);
         self.by_class[(known.place >> 56) as usize] += 1;
+        self.digest = self.digest.plus(its);
         self.len += 1;
-    }
-
-    fn place(index: &mut [u32], hash: u64, at: usize) {
-        let mask = index.len() - 1;
-        let mut i = hash as usize & mask;
-        while index[i] != 0 {
-            i = (i + 1) & mask;
-        }
-        index[i] = (hash >> 56 << 24) as u32 | (at as u32 + 1);
     }
 
     fn iter(&self) -> impl Iterator<Item = &Known> {
@@ -170,9 +144,10 @@ impl Bucket {
     }
 }
 
-/// Length of an index for so many ids: a power of two, at most three quarters full.
-fn index_length(len: usize) -> usize {
-    (len + len.div_ceil(3)).next_power_of_two().max(16)
+/// The hash of the id at each place of a bucket's list.
+#[inline(always)]
+fn hash_of(pieces: &[Vec<Known>], key: u64) -> impl Fn(usize) -> u64 {
+    move |at| spread(pieces[at / PIECE][at % PIECE].id, key)
 }
 
 const POSITION: u64 = (1 << 56) - 1;
@@ -185,6 +160,10 @@ pub struct Window {
     newest_number: u64,
     /// The others, by their numbers. All of them are older.
     older: BTreeMap<u64, Bucket>,
+    /// The one of them that was the newest before, while its index is being fitted; [`NOWHERE`] for none.
+    settling: u64,
+    /// Sections of it that have been.
+    settled: usize,
     by_class: [u64; CLASSES],
     /// The buckets in which a class has any.
     of_class: [BTreeSet<u64>; CLASSES],
@@ -209,6 +188,8 @@ impl Window {
             newest: Bucket::default(),
             newest_number: NOWHERE,
             older: BTreeMap::new(),
+            settling: NOWHERE,
+            settled: 0,
             by_class: [0; CLASSES],
             of_class: Default::default(),
             len: 0,
@@ -265,8 +246,26 @@ impl Window {
         if self.newest_number != NOWHERE {
             before.settle(self.key);
             self.older.insert(self.newest_number, before);
+            while self.settling != NOWHERE {
+                self.settle_section();
+            }
+            (self.settling, self.settled) = (self.newest_number, 0);
         }
         self.newest_number = number;
+    }
+
+    /// Fits the next section of the bucket that was the newest before.
+    #[cold]
+    fn settle_section(&mut self) {
+        let (key, section) = (self.key, self.settled);
+        self.settled += 1;
+        let fitted = self.older.get_mut(&self.settling).is_some_and(|bucket| {
+            let Bucket { pieces, index, .. } = bucket;
+            index.settle_section(section, hash_of(pieces, key))
+        });
+        if !fitted {
+            self.settling = NOWHERE;
+        }
     }
 
     /// Takes a bucket out. The next newest takes its place when it was the newest.
@@ -302,7 +301,7 @@ impl Window {
     #[inline]
     pub fn has_room(&self, class: u8, time_ms: u64, now_ms: u64) -> bool {
         let number = time_ms >> BUCKET_BITS;
-        self.bucket(number).is_none_or(|b| b.len < BUCKET_MAX)
+        self.bucket(number).is_none_or(|b| b.len < BUCKET_MAX as u32)
             && (number <= now_ms >> BUCKET_BITS || self.ahead(class, now_ms) < self.ahead_max())
             && (self.len < self.capacity
                 || self.outdated(now_ms).is_some()
@@ -358,16 +357,15 @@ impl Window {
             self.of_class[of].remove(&number);
         }
         let mut kept = Bucket::default();
-        for known in bucket.iter() {
-            let of = (known.place >> 56) as usize;
-            if class.is_none_or(|c| c == of) {
-                digest.remove(Object::Id, &[known.id.high, known.id.low, known.place]);
-                self.by_class[of] -= 1;
-                self.len -= 1;
-            } else {
-                kept.insert(*known, self.key);
-            }
+        if class.is_some_and(|class| bucket.by_class[class] < bucket.len) {
+            let stays = |known: &&Known| class.is_some_and(|class| (known.place >> 56) as usize != class);
+            bucket.iter().filter(stays).for_each(|known| kept.insert(*known, known.digest(), self.key));
         }
+        for (of, ids) in self.by_class.iter_mut().enumerate() {
+            *ids -= (bucket.by_class[of] - kept.by_class[of]) as u64;
+        }
+        self.len -= (bucket.len - kept.len) as u64;
+        *digest = digest.minus(bucket.digest).plus(kept.digest);
         if kept.len == 0 {
             return;
         }
@@ -401,14 +399,18 @@ impl Window {
     fn keep(&mut self, known: Known, digest: &mut Digest) {
         let (id, class) = (known.id, known.place >> 56);
         let (key, number) = (self.key, id.time_ms() >> BUCKET_BITS);
+        let its = known.digest();
         let bucket = self.bucket_mut(number);
-        bucket.insert(known, key);
+        bucket.insert(known, its, key);
         if bucket.by_class[class as usize] == 1 {
             self.of_class[class as usize].insert(number);
         }
         self.by_class[class as usize] += 1;
         self.len += 1;
-        digest.add(Object::Id, &[id.high, id.low, known.place]);
+        *digest = digest.plus(its);
+        if self.len.is_multiple_of(SETTLE_EACH) && self.settling != NOWHERE {
+            self.settle_section();
+        }
     }
 
     /// Writes the ids and the horizon: bucket after bucket, oldest first.
@@ -438,7 +440,7 @@ impl Window {
             for known in &piece[..here] {
                 let number = known.id.time_ms() >> BUCKET_BITS;
                 let bucket = self.bucket(number);
-                let full = bucket.is_some_and(|bucket| bucket.len >= BUCKET_MAX + BUNDLE_ROOM);
+                let full = bucket.is_some_and(|bucket| bucket.len as usize >= PLACES_MAX);
                 let is_there = |bucket: &Bucket| bucket.find(known.id, spread(known.id, self.key)).is_some();
                 let behind = self.newest_number != NOWHERE && number < self.newest_number;
                 if known.place >> 56 >= CLASSES as u64
@@ -459,10 +461,8 @@ impl Window {
     /// Asks for the index line of this id.
     #[inline]
     pub fn prefetch(&self, id: Id) {
-        if let Some(bucket) = self.bucket(id.time_ms() >> BUCKET_BITS)
-            && !bucket.index.is_empty()
-        {
-            prefetch(&bucket.index[spread(id, self.key) as usize & (bucket.index.len() - 1)]);
+        if let Some(bucket) = self.bucket(id.time_ms() >> BUCKET_BITS) {
+            bucket.index.prefetch(spread(id, self.key));
         }
     }
 }
@@ -586,7 +586,7 @@ mod tests {
         let bucket = |b: &Bucket| {
             let pieces: usize = b.pieces.iter().map(|p| p.capacity() * size_of::<Known>()).sum();
             // A node of the tree has room for eleven and is at least half full.
-            pieces + b.pieces.capacity() * 24 + b.index.capacity() * 4 + 2 * (size_of::<Bucket>() + 8)
+            pieces + b.pieces.capacity() * 24 + b.index.allocated() + 2 * (size_of::<Bucket>() + 8)
         };
         let buckets: usize = window.buckets().map(|(_, b)| bucket(b)).sum();
         let of_class: usize = window.of_class.iter().map(|set| set.len() * 24).sum();
@@ -648,6 +648,11 @@ mod tests {
             }
         }
         assert_eq!(window.len(), kept.len() as u64);
+        let mut sum = Digest::default();
+        for (id, place) in kept.iter() {
+            sum.add(Object::Id, &[id.high, id.low, place | (place % 5) << 56]);
+        }
+        assert_eq!(digest, sum, "what was forgotten went out of the digest");
         for (id, place) in kept {
             assert_eq!(window.look_up(id, NOW), Seen::At(place));
         }
