@@ -129,6 +129,16 @@ impl Supply {
         state.made > segment + 1 || !full
     }
 
+    /// This segment fills up: more are kept ahead from here on. The first that a bank fills would else have one spare
+    /// only, and its end wait for another to be made: a tenth of a second and more.
+    pub(crate) fn ahead(&self, segment: u64) {
+        let mut state = self.lock();
+        // A disk that was full is not tried with each record: whoever needs the room does that.
+        if state.wanted < segment + 1 + AHEAD && state.failed.is_none() {
+            self.want(&mut state, segment + 1 + AHEAD);
+        }
+    }
+
     /// Before a record goes into this segment: the one after it is there.
     pub(crate) fn ready(&self, segment: u64) -> Result<(), Error> {
         let mut state = self.lock();
@@ -201,6 +211,18 @@ mod tests {
         assert!(supply.ready(1).is_err());
         drop(maker);
         assert_eq!(*made.lock().expect("not poisoned"), [0, 1]);
+    }
+
+    /// A writer that comes to the end of its first segment finds the one after the next there.
+    #[test]
+    fn more_are_made_before_the_first_segment_ends() {
+        let (supply, maker, made) = supply(|_| Ok(()));
+        assert!(supply.ready(0).is_ok(), "the spare of a quiet bank is enough");
+        supply.ahead(0);
+        // Waits for what was asked for, and asks for nothing itself.
+        drop(supply.wait_for(supply.lock(), 2));
+        drop(maker);
+        assert_eq!(*made.lock().expect("not poisoned"), [0, 1, 2]);
     }
 
     /// The disk was full when the segment was first tried and has room when it is needed.

@@ -285,6 +285,9 @@ impl Journal {
         self.sequence += 1;
         self.next_block = buffer.end_block();
         self.durable.advance(self.sequence, self.next_block);
+        if self.next_block % self.layout.segment_blocks > self.layout.segment_blocks / 2 {
+            self.supply.ahead(segment);
+        }
         Ok(())
     }
 
