@@ -11,7 +11,7 @@ const WIDTH: f64 = 840.0;
 const HEIGHT: f64 = 440.0;
 /// Room around the field in which the lines are.
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 26.0;
+const RIGHT: f64 = 34.0;
 const TOP: f64 = 74.0;
 const BOTTOM: f64 = 58.0;
 /// About the width of a letter of the legend, to place what comes after it.
@@ -147,14 +147,18 @@ struct Range {
 }
 
 impl Range {
-    /// Around all values; with room above the greatest of them where lines would else run along the edge.
+    /// Around all values; a linear axis ends at a whole tick where lines would else run along the edge.
     fn of(scale: Scale, values: impl Iterator<Item = f64>, room: bool) -> Range {
         let places = values.filter_map(|value| place(scale, value));
         let (least, most) = places.fold((f64::MAX, f64::MIN), |(a, b), place| (a.min(place), b.max(place)));
         let (from, to) = match scale {
             // Nothing to show: an empty field is better than none.
             _ if least > most => (0.0, 1.0),
-            Scale::Linear | Scale::Percentile => (0.0, if room { most * 1.08 } else { most }),
+            Scale::Linear if room && most > 0.0 => {
+                let step = round_step(most / TICKS);
+                (0.0, (most / step * 1.02).ceil() * step)
+            }
+            Scale::Linear | Scale::Percentile => (0.0, most),
             Scale::Logarithmic => (least.floor(), most.ceil()),
         };
         Range { scale, from, to: if to > from { to } else { from + 1.0 } }
@@ -179,12 +183,15 @@ impl Range {
                 (0..=steps).map(|n| f64::from(n) * step).map(|tick| (tick, number(tick))).collect()
             }
             Scale::Logarithmic => {
-                let powers = self.from as i32..=self.to as i32;
-                powers.map(|power| 10f64.powi(power)).map(|tick| (tick, number(tick))).collect()
+                // Two powers alone would leave the reader to guess between them.
+                let between: &[f64] = if self.to - self.from <= 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+                let powers = (self.from as i32..=self.to as i32).map(|power| 10f64.powi(power));
+                let ticks = powers.flat_map(|power| between.iter().map(move |n| n * power));
+                ticks.filter(|tick| self.part(*tick) <= 1.0 + 1e-9).map(|tick| (tick, number(tick))).collect()
             }
             Scale::Percentile => {
                 const SHARES: [(f64, &str); 6] = [
-                    (0.0, "0"),
+                    (0.0, "0 %"),
                     (0.5, "50 %"),
                     (0.9, "90 %"),
                     (0.99, "99 %"),
@@ -314,6 +321,18 @@ mod tests {
             assert!(svg.contains(words), "{words}");
         }
         assert!(!svg.contains("99.99"), "beyond what there is");
+    }
+
+    #[test]
+    fn an_axis_ends_at_a_tick_and_two_powers_are_divided() {
+        let words = |scale, values: [f64; 2]| {
+            let ticks = Range::of(scale, values.into_iter(), true).ticks();
+            ticks.into_iter().map(|tick| tick.1).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(words(Scale::Linear, [3e6, 4.6e6]), "0 1 M 2 M 3 M 4 M 5 M");
+        assert_eq!(words(Scale::Linear, [1.0, 5.0]), "0 1 2 3 4 5 6", "not along the edge");
+        assert_eq!(words(Scale::Logarithmic, [8.0, 90.0]), "1 2 5 10 20 50 100");
+        assert_eq!(words(Scale::Logarithmic, [8.0, 300.0]), "1 10 100 1000");
     }
 
     #[test]
