@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::Interrupted;
 use crate::need;
 
 /// What is set beside Debian's defaults, and why: in PostgreSQL's favour wherever durability allows it. `fsync` and
@@ -103,6 +104,30 @@ impl Cluster {
         Ok(config.connect(NoTls)?)
     }
 
+    /// Does what asks the server, and ends the server when somebody asks the bench to end: whoever waits for an answer
+    /// that does not come then hears that there will be none.
+    pub fn attend<T: Send>(
+        &self,
+        interrupted: &Interrupted,
+        work: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        std::thread::scope(|scope| {
+            let work = scope.spawn(work);
+            while !work.is_finished() && interrupted.check().is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            interrupted.check().inspect_err(|_| self.end())?;
+            work.join().expect("what asks the server does not panic")
+        })
+    }
+
+    /// At once and without a checkpoint: what it has is thrown away. The server kills what does not hear it.
+    fn end(&self) {
+        if let Some(pid) = i32::try_from(self.server.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::QUIT);
+        }
+    }
+
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
@@ -118,10 +143,11 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // At once and without a checkpoint: what it has is thrown away.
-        if let Some(pid) = i32::try_from(self.server.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::QUIT);
+        // Once it has been waited for, its id may be another's.
+        if !matches!(self.server.try_wait(), Ok(None)) {
+            return;
         }
+        self.end();
         let begun = Instant::now();
         while matches!(self.server.try_wait(), Ok(None)) {
             if begun.elapsed() > PATIENCE {
@@ -157,4 +183,30 @@ fn owner() -> anyhow::Result<(u32, u32)> {
         said.trim().parse().with_context(|| format!("there is no user `{USER}`"))
     };
     Ok((number("-u")?, number("-g")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A server that does not answer kept the bench from ending until its answer came.
+    #[test]
+    fn who_waits_for_a_stuck_server_can_be_interrupted() {
+        if !Path::new(need::POSTGRESQL_PROGRAMS).join("postgres").exists() {
+            println!("skipped: there is no PostgreSQL 15 here; `cargo xtask bench` installs it");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = Cluster::start(folder.path()).unwrap();
+        let asked = Arc::new(AtomicBool::new(false));
+        let answer = cluster.attend(&Interrupted(Arc::clone(&asked)), || {
+            let mut client = cluster.connect()?;
+            asked.store(true, Ordering::Relaxed);
+            // A day: without the interruption the test does not end.
+            Ok(client.execute("SELECT pg_sleep(86400)", &[])?)
+        });
+        assert!(format!("{:#}", answer.unwrap_err()).contains("interrupted"));
+    }
 }

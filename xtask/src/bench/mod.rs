@@ -122,7 +122,7 @@ fn measure(pabal: &Path, options: &Options) -> anyhow::Result<Value> {
     let bank_transfers = options.transfers.unwrap_or(BANK_TRANSFERS / part);
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for turn in 1..=options.runs {
-        let run = transfers::run(&cluster, load, &interrupted)?;
+        let run = cluster.attend(&interrupted, || transfers::run(&cluster, load, &interrupted))?;
         eprintln!("{turn} of {}: PostgreSQL {:.0} transfers a second", options.runs, run.per_second(load));
         theirs.push(run);
         let run = bank(pabal, folder.path(), bank_transfers, options, &interrupted)?;
