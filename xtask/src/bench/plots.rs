@@ -52,7 +52,7 @@ fn throughput(name: &str, accounts: u64, points: Vec<(f64, f64)>, ceiling: Optio
     let ends = [0.0, points.last().map_or(1.0, |point| point.0)];
     let mut lines = vec![Line { label: name.into(), points, dashed: false }];
     lines.extend(ceiling.map(|ceiling| Line {
-        label: "ceiling of the same turn: its bytes, no ledger".into(),
+        label: "ceiling of the same run: its bytes, no ledger".into(),
         points: ends.map(|end| (end, ceiling)).to_vec(),
         dashed: true,
     }));

@@ -137,16 +137,23 @@ pub fn report(version: &str, load: Load, mut runs: Vec<Run>) -> Value {
     })
 }
 
-/// Transfers that ended in each whole second; the last one, which is not whole, is left out.
-fn a_second(batches: &[Batched]) -> Vec<(f64, u64)> {
+/// Transfers made in each whole second; the last one, which is not whole, is left out. A batch that reaches over the
+/// end of a second counts in both for its part of each: else the rate would jump by whole batches.
+fn a_second(batches: &[Batched]) -> Vec<(f64, f64)> {
     let seconds = batches.iter().map(|batch| batch.ended).fold(0.0, f64::max) as usize;
-    let mut sums = vec![0; seconds];
+    let mut sums = vec![0.0; seconds];
     for batch in batches {
-        if let Some(sum) = sums.get_mut(batch.ended as usize) {
-            *sum += batch.transfers;
+        let took = (batch.took_ms / 1000.0).max(f64::MIN_POSITIVE);
+        let begun = batch.ended - took;
+        for (second, sum) in sums.iter_mut().enumerate().skip(begun as usize) {
+            let (from, to) = (second as f64, second as f64 + 1.0);
+            if from >= batch.ended {
+                break;
+            }
+            *sum += batch.transfers as f64 * (batch.ended.min(to) - begun.max(from)) / took;
         }
     }
-    (1..).map(f64::from).zip(sums).collect()
+    (1..).map(f64::from).zip(sums.into_iter().map(f64::round)).collect()
 }
 
 /// Makes the tables anew and all the transfers; then looks whether they are there.
@@ -344,10 +351,11 @@ mod tests {
 
     #[test]
     fn a_second_is_whole() {
-        let batched = |ended, transfers| Batched { ended, took_ms: 1.0, transfers };
-        let batches = [batched(0.5, 3), batched(0.9, 4), batched(2.1, 5), batched(3.4, 6)];
-        assert_eq!(a_second(&batches), [(1.0, 7), (2.0, 0), (3.0, 5)]);
-        assert_eq!(a_second(&[batched(0.3, 1)]), []);
+        let batched =
+            |begun: f64, ended, transfers| Batched { ended, took_ms: (ended - begun) * 1000.0, transfers };
+        let batches = [batched(0.0, 0.9, 4), batched(0.75, 1.25, 8), batched(1.25, 3.25, 80)];
+        assert_eq!(a_second(&batches), [(1.0, 8.0), (2.0, 34.0), (3.0, 40.0)]);
+        assert_eq!(a_second(&[batched(0.0, 0.3, 1)]), []);
     }
 
     /// The statement against transfers made one by one: every balance after every transfer, several legs of one account
