@@ -3,6 +3,7 @@
 //! A task that can be judged says so by its exit code: 0 good, 1 checked and wrong, 2 could not be checked (a
 //! usage error, or the task itself failed). A new task is a module, a variant of [`Task`] and its line in `run`.
 
+mod bench;
 mod crash;
 mod deny;
 mod drill;
@@ -12,6 +13,7 @@ mod fuzz;
 mod licence;
 mod need;
 mod planted;
+mod plot;
 mod schedules;
 mod simulate;
 mod sum;
@@ -35,6 +37,8 @@ struct Arguments {
 enum Task {
     /// Install what is lacking, then run every check; the last line is `N passed, N failed`
     Test,
+    /// Make the same transfers with the bank and with PostgreSQL, turn by turn, on one disk
+    Bench(bench::Options),
     /// Hold every crate that is built in against deny.toml: licences, bans, sources
     Deny,
     /// Kill the core under load at random moments; look for all that it had acknowledged
@@ -107,6 +111,7 @@ enum Task {
 fn main() -> ExitCode {
     let passed = match Arguments::parse().task {
         Task::Test => test::run(root()),
+        Task::Bench(options) => bench::run(root(), &options),
         Task::Deny => deny::run(root()),
         Task::Crash { cycles, json } => crash::run(cycles, json),
         Task::Simulate { seeds, from, seed, json } => simulate::run(seeds, from, seed, json),

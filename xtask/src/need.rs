@@ -31,10 +31,30 @@ const TOOLS: &[Tool] = &[
     Tool { program: "g++", packages: &["g++"], why: "compiles libFuzzer" },
 ];
 
-/// Installs what is lacking; an error, with the command to run, where it may not or cannot.
+/// Where Debian puts the programs of PostgreSQL: on nobody's path, since several versions may stand side by side.
+pub const POSTGRESQL_PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
+
+/// Only the bench needs it, so no test waits for its download.
+const POSTGRESQL: Tool = Tool {
+    program: "/usr/lib/postgresql/15/bin/postgres",
+    packages: &["postgresql-15"],
+    why: "makes the same transfers beside the bank, for `cargo xtask bench`",
+};
+
+/// Installs what the tests lack; an error, with the command to run, where it may not or cannot.
 pub fn install() -> Result<()> {
+    install_lacking(TOOLS)
+}
+
+/// The same for what only the bench needs. (Debian's package makes, and may start, a cluster `main` of its own; the
+/// bench leaves it alone.)
+pub fn install_postgresql() -> Result<()> {
+    install_lacking(&[POSTGRESQL])
+}
+
+fn install_lacking(tools: &[Tool]) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let lacking: Vec<&Tool> = TOOLS.iter().filter(|tool| !on_path(tool.program, &path)).collect();
+    let lacking: Vec<&Tool> = tools.iter().filter(|tool| !on_path(tool.program, &path)).collect();
     if lacking.is_empty() {
         return Ok(());
     }
@@ -68,11 +88,13 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn is_root() -> Result<bool> {
+/// Whether root runs this.
+pub fn is_root() -> Result<bool> {
     let output = Command::new("id").arg("-u").output().context("cannot start id")?;
     Ok(output.status.success() && output.stdout.trim_ascii() == b"0")
 }
 
+/// Joined to a folder, an absolute path stays as it is: such a program is looked for where it says.
 fn on_path(program: &str, path: &OsStr) -> bool {
     std::env::split_paths(path).any(|folder| is_executable(&folder.join(program)))
 }

@@ -136,7 +136,13 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
         report["bytes_per_idle_account"] = json!(bytes.round() as u64);
     } else {
         report["statement_read_us"] = json!({ "p50": statement(0.5), "p99": statement(0.99) });
-        report["throughput_samples"] = json!(middle.throughput);
+        let since = |at: usize| if at == 0 { 0.0 } else { middle.throughput[at - 1].0 };
+        let rates = middle
+            .throughput
+            .iter()
+            .enumerate()
+            .map(|(at, (end, done))| [thousandths(*end), (*done as f64 / (end - since(at))).round()]);
+        report["throughput_samples"] = json!(rates.collect::<Vec<_>>());
         let quantiles = (0..=100).map(|i| 1.0 - 10f64.powf(-f64::from(i) / 25.0));
         let latency = quantiles.map(|q| (q, middle.latency.value_at_quantile(q) as f64 / 1000.0));
         report["latency_quantiles_ms"] = json!(latency.collect::<Vec<_>>());
