@@ -293,6 +293,9 @@ enum Bench {
         /// Client and core in one process, with no socket between.
         #[arg(long)]
         in_process: bool,
+        /// Keep the data folders, for `pabal verify`.
+        #[arg(long, hide = true)]
+        keep: bool,
         /// Where the folder is made.
         #[arg(long, default_value_os_t = std::env::temp_dir())]
         dir: PathBuf,
@@ -442,6 +445,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             hot,
             bulk,
             in_process,
+            keep,
             dir,
             json,
         })) => {
@@ -455,6 +459,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 hot,
                 bulk,
                 in_process,
+                keep,
             };
             let report = command::bench::run(options, &dir, &Bar::new(!json))?;
             show::report(&report, json, show::fields)?;

@@ -60,9 +60,13 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
     let bytes_an_account = opened.bytes() as f64 / opened.len() as f64;
     drop(bank);
     let record = (blocks * options.batch as u64).div_ceil(options.transfers).max(1);
+    let beside = dir.path().join("ceiling");
+    let ceiling_seconds = ceiling(&beside, blocks, record as usize)?;
+    // A data folder has nothing else in it.
+    std::fs::remove_dir_all(&beside)?;
     Ok(Run {
         seconds,
-        ceiling_seconds: ceiling(&dir.path().join("ceiling"), blocks, record as usize)?,
+        ceiling_seconds,
         latency,
         core_cpu_seconds,
         rss_mib,
@@ -71,6 +75,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
         statement: None,
         throughput: Vec::new(),
         bulk: 0,
+        kept: options.keep.then(|| dir.keep()),
     })
 }
 

@@ -18,7 +18,7 @@ use pabal_bank::ledger::entry::COMMAND_BYTES;
 use pabal_bank::ledger::{Id, Kind};
 use pabal_engine::Commands;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
 
 /// What to measure.
@@ -42,6 +42,8 @@ pub struct Options {
     pub bulk: bool,
     /// Client and core in one process.
     pub in_process: bool,
+    /// Whether the data folders stay, and are named in the report: something to verify.
+    pub keep: bool,
 }
 
 const WON: u16 = 410;
@@ -66,6 +68,8 @@ struct Run {
     throughput: Vec<(f64, u64)>,
     /// Bulk commands done meanwhile.
     bulk: u64,
+    /// The data folder, where it was kept.
+    kept: Option<PathBuf>,
 }
 
 /// Runs the benchmark in folders of its own below `parent`, which are deleted after.
@@ -79,6 +83,9 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
     }
     if options.in_process && (connections > 1 || options.bulk) {
         bail!("in one process there are no connections and no bulk: leave --in-process out");
+    }
+    if options.keep && !options.in_process {
+        bail!("only what --in-process made is kept");
     }
     let mut all = Vec::with_capacity(runs);
     bar.begin("transferring");
@@ -134,6 +141,9 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
     if options.in_process {
         let bytes = median(&|r| r.bytes_an_account.unwrap_or(0.0));
         report["bytes_per_idle_account"] = json!(bytes.round() as u64);
+        if options.keep {
+            report["kept"] = json!(all.iter().map(|r| r.kept.clone()).collect::<Vec<_>>());
+        }
     } else {
         report["statement_read_us"] = json!({ "p50": statement(0.5), "p99": statement(0.99) });
         let since = |at: usize| if at == 0 { 0.0 } else { middle.throughput[at - 1].0 };

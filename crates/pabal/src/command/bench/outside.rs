@@ -149,6 +149,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
         statement,
         throughput,
         bulk: bulk_done,
+        kept: None,
     })
 }
 
