@@ -10,7 +10,7 @@ use crate::time::CARRIED_MS_MAX;
 use crate::walk::Ahead;
 use pabal_fault::{Point, reached};
 use pabal_journal::{Position, Reader, Record, RecordBuffer};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,7 @@ pub struct Replay<M: Machine> {
     reader: Reader,
     buffer: RecordBuffer,
     replies: Vec<M::Reply>,
+    sent: Sent,
     /// The time of the last record.
     last_ms: u64,
     /// Commands executed.
@@ -72,7 +73,15 @@ pub struct Replay<M: Machine> {
 impl<M: Machine> Replay<M> {
     /// Into this machine; earlier entries that commands name are read with `reader`.
     pub fn new(machine: M, reader: Reader) -> Replay<M> {
-        Replay { machine, reader, buffer: RecordBuffer::new(), replies: Vec::new(), last_ms: 0, commands: 0 }
+        Replay {
+            machine,
+            reader,
+            buffer: RecordBuffer::new(),
+            replies: Vec::new(),
+            sent: Sent::default(),
+            last_ms: 0,
+            commands: 0,
+        }
     }
 
     /// The same, into a machine as it was after a record of this time.
@@ -123,7 +132,7 @@ impl<M: Machine> Replay<M> {
             if request.op != REQUEST_OP {
                 return Err(wrong((Point::ReplayHeader, "entries before any request's header")));
             }
-            let mut group = Vec::new();
+            self.sent.clear();
             while let Some((position, entry)) = entries.peek()
                 && entry[..2] != REQUEST_OP.to_le_bytes()
             {
@@ -132,10 +141,10 @@ impl<M: Machine> Replay<M> {
                     let what = "an outcome that this program does not know";
                     return Err(ReplayError::Differs { sequence: h.sequence, position: *position, what });
                 }
-                group.push(*entry);
+                self.sent.take::<M>(entry);
                 entries.next();
             }
-            self.request(&request, bytes, &group, fold).map_err(wrong)?;
+            self.request(&request, bytes, fold).map_err(wrong)?;
         }
         self.compare(record)?;
         if self.machine.digest() != h.digest {
@@ -149,7 +158,6 @@ impl<M: Machine> Replay<M> {
         &mut self,
         request: &RequestHeader,
         header: &[u8],
-        group: &[&[u8]],
         fold: bool,
     ) -> Result<(), (Point, &'static str)> {
         let (_, place) = self.buffer.entry(1);
@@ -157,26 +165,11 @@ impl<M: Machine> Replay<M> {
         if !fold && self.machine.admit(request).is_err() {
             return Err((Point::ReplayNotAdmitted, "the request would not have been let in"));
         }
-        // The commands as they were sent: without what the entry filled in.
-        let mut sent: Vec<(Vec<u64>, usize, u16)> = Vec::with_capacity(group.len());
-        for entry in group {
-            const CONTINUATION: u8 = 128;
-            if entry[4] & CONTINUATION != 0 {
-                continue;
-            }
-            let length = M::length(entry).ok_or((Point::ReplayCommand, "not a command"))?;
-            let code = code_of(entry);
-            let mut words = vec![0u64; length.div_ceil(8)];
-            zerocopy::IntoBytes::as_mut_bytes(&mut words[..])[..length].copy_from_slice(&entry[..length]);
-            let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut words[..]);
-            bytes[5..8].fill(0);
-            sent.push((words, length, code));
+        if self.sent.strange {
+            return Err((Point::ReplayCommand, "not a command"));
         }
-        self.commands += sent.len() as u64;
-        let commands: Vec<&[u8]> = sent
-            .iter()
-            .map(|(words, length, _)| &zerocopy::IntoBytes::as_bytes(&words[..])[..*length])
-            .collect();
+        let commands = self.sent.commands();
+        self.commands += commands.len() as u64;
         let mut ahead = Ahead::of(commands.iter().copied(), &self.machine);
         let quarantined = request.flags & RequestHeader::QUARANTINED != 0;
         let (mut at, mut piece) = (0, *request);
@@ -185,7 +178,7 @@ impl<M: Machine> Replay<M> {
             let mode = if quarantined {
                 Mode::Quarantine
             } else if fold {
-                Mode::Fold(sent[at].2)
+                Mode::Fold(self.sent.code(at))
             } else {
                 while end < commands.len() && M::linked(commands[end - 1]) {
                     end += 1;
@@ -207,6 +200,10 @@ impl<M: Machine> Replay<M> {
 
     /// Compares the record made with the recorded one, entry by entry.
     fn compare(&self, record: &Record<'_>) -> Result<(), ReplayError> {
+        if self.buffer.has_entries_of(record) {
+            return Ok(());
+        }
+        // Which one differs.
         let sequence = record.header.sequence;
         let mut made = self.buffer.entries();
         for (position, entry) in record.entries() {
@@ -225,6 +222,57 @@ impl<M: Machine> Replay<M> {
             return Err(ReplayError::Differs { sequence, position, what });
         }
         Ok(())
+    }
+}
+
+/// The commands of a request as they were sent: without what their entries filled in.
+#[derive(Default)]
+struct Sent {
+    words: Vec<u64>,
+    /// Of each, where it begins in these words and its length in bytes.
+    places: Vec<(usize, usize)>,
+    /// Of each, the outcome that was recorded.
+    codes: Vec<u16>,
+    /// Whether there was an entry of none.
+    strange: bool,
+}
+
+impl Sent {
+    fn clear(&mut self) {
+        self.words.clear();
+        self.places.clear();
+        self.codes.clear();
+        self.strange = false;
+    }
+
+    /// Takes the command of this entry, unless it goes on with the one before.
+    #[inline]
+    fn take<M: Machine>(&mut self, entry: &[u8]) {
+        const CONTINUATION: u8 = 128;
+        if entry[4] & CONTINUATION != 0 {
+            return;
+        }
+        let Some(length) = M::length(entry) else {
+            self.strange = true;
+            return;
+        };
+        let at = self.words.len();
+        self.words.resize(at + length.div_ceil(8), 0);
+        let bytes = self.words[at..].as_mut_bytes();
+        bytes[..length].copy_from_slice(&entry[..length]);
+        bytes[5..8].fill(0);
+        self.places.push((at, length));
+        self.codes.push(code_of(entry));
+    }
+
+    fn commands(&self) -> Vec<&[u8]> {
+        let command = |&(at, length): &(usize, usize)| &self.words[at..].as_bytes()[..length];
+        self.places.iter().map(command).collect()
+    }
+
+    /// The outcome that was recorded of this one.
+    fn code(&self, at: usize) -> u16 {
+        self.codes[at]
     }
 }
 

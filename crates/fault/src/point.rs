@@ -97,6 +97,7 @@ points! {
     ScanTorn = "journal.scan: a torn record";
     ScanEndMissing = "journal.scan: segments are missing at the end";
     ScanVisitor = "journal.scan: the visitor refused a record";
+    ScanUnheard = "journal.scan: nobody takes the records any more that are read ahead";
     ScanAgain = "journal.scan: what does not fit is read again";
     ScanMidWrite = "journal.scan: a writer is in the middle of a record";
     // ── journal: reading ──

@@ -1,7 +1,7 @@
 //! The buffer in which a record is made: page-aligned memory in the very form that is written.
 
 use crate::block::{BLOCK, ENTRY_UNITS_MAX, Position, UNIT, UNITS, walk};
-use crate::record::{FIRST_UNIT, FORMAT, RecordHeader, RecordKind, entries};
+use crate::record::{FIRST_UNIT, FORMAT, Record, RecordHeader, RecordKind, entries};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use zerocopy::IntoBytes;
@@ -149,6 +149,16 @@ impl RecordBuffer {
     /// The entries made so far.
     pub fn entries(&self) -> impl Iterator<Item = (Position, &[u8])> {
         entries(self.start_block, self.bytes())
+    }
+
+    /// Whether its blocks are those of this record to the byte, but for the headers: then so are its entries. Without
+    /// looking at each.
+    pub fn has_entries_of(&self, record: &Record<'_>) -> bool {
+        let headers = |block| UNIT * if block == 0 { FIRST_UNIT } else { 1 };
+        let blocks = self.bytes().chunks_exact(BLOCK).zip(record.blocks.chunks_exact(BLOCK)).enumerate();
+        self.start_block == record.start_block
+            && self.bytes().len() == record.blocks.len()
+            && blocks.into_iter().all(|(i, (made, other))| made[headers(i)..] == other[headers(i)..])
     }
 
     /// Number of entries.

@@ -3,12 +3,14 @@
 //! [`SystemDisk`] is the machine's own. The simulator has another one that tears, loses, reorders, rots and
 //! fills up. Paths are only names here; nothing of a file system is used that is not named by this trait.
 
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
+use crate::sync::TRIED;
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags, fadvise, fallocate, flock};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Result};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::ptr::NonNull;
@@ -51,6 +53,11 @@ pub trait Disk: Send + Sync {
     fn tell(&self, what: &str) {
         let _ = what;
     }
+    /// Whether what is read may be worked on by several threads. Not in a world that is made up, whose steps must
+    /// follow one another in the same way each time.
+    fn has_threads(&self) -> bool {
+        false
+    }
 }
 
 /// An open file.
@@ -67,6 +74,10 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> Result<()>;
     /// Makes what was written and the file's length durable.
     fn sync_all(&self) -> Result<()>;
+    /// Says that these bytes will be read soon. Changes nothing.
+    fn will_read(&self, offset: u64, bytes: u64) {
+        let _ = (offset, bytes);
+    }
 }
 
 /// A lock, held until dropped.
@@ -178,6 +189,10 @@ impl Disk for SystemDisk {
         let memory = NonNull::new(map.cast()).ok_or(ErrorKind::OutOfMemory)?;
         Ok(Box::new(Mapping { memory, bytes }))
     }
+
+    fn has_threads(&self) -> bool {
+        !TRIED
+    }
 }
 
 impl DiskFile for File {
@@ -207,6 +222,11 @@ impl DiskFile for File {
 
     fn sync_all(&self) -> Result<()> {
         File::sync_all(self)
+    }
+
+    fn will_read(&self, offset: u64, bytes: u64) {
+        // Advice only: what cannot take it reads when it is asked to.
+        let _ = fadvise(self, offset, NonZeroU64::new(bytes), Advice::WillNeed);
     }
 }
 

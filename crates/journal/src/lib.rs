@@ -23,6 +23,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("journal bytes are little-endian and are read in place");
 
+mod apart;
 mod block;
 mod buffer;
 mod cache;

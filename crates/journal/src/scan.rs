@@ -1,13 +1,15 @@
 //! Scanning: every byte of every segment, record by record. Recovery and `verify` are this same code.
 
+use crate::apart::{Found, Segment, Segments, Take, apart, in_turn};
 use crate::block::{BLOCK, BlockHeader, KIND_RECORD, UNIT, is_sound, is_zero, walk};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::reader::Reader;
 use crate::record::{FIRST_UNIT, FORMAT, Record, RecordHeader, RecordKind, genesis_hash};
 use crate::segment::{self, Layout};
 use pabal_fault::{Bug, Point, planted, reached};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zerocopy::FromBytes;
 
 /// A torn record at the end, which was never acknowledged.
@@ -73,21 +75,17 @@ pub fn verify(dir: &Path, visit: Visit<'_>) -> Result<Scanned, Error> {
     Reader::open(dir)?.scan(visit)
 }
 
-struct Held {
-    header: RecordHeader,
-    start_block: u64,
-    hash: [u8; 32],
-    blocks: Vec<u8>,
-}
-
 pub(crate) struct Scan<'v> {
     disk: &'v dyn Disk,
     dir: PathBuf,
     layout: Layout,
     journal_id: u64,
     by: By<'v>,
-    visit: Visit<'v>,
-    held: Option<Held>,
+    show: Take<'v>,
+    held: Option<Found>,
+    memory: Segments,
+    /// The next segment, where the system reads it meanwhile.
+    next: Option<Next>,
     found: Scanned,
     /// Sequence and hash up to which records were read, a held one included.
     sequence: u64,
@@ -99,18 +97,41 @@ pub(crate) struct Scan<'v> {
     reached: u64,
 }
 
+/// A segment that will be read after this one.
+struct Next {
+    file: Arc<dyn DiskFile>,
+    /// So far the system was told.
+    told: usize,
+}
+
+/// Bytes of which the system is told at a time that they will be read: a piece that it takes whole.
+const TOLD: usize = 1 << 20;
+
 enum At {
     Record(u32),
     Zero,
     Torn(Cut),
 }
 
-pub(crate) fn scan<'v>(
-    disk: &'v dyn Disk,
+pub(crate) fn scan(
+    disk: &dyn Disk,
     dir: &Path,
-    by: By<'v>,
+    by: By<'_>,
     after: Option<(After, RecordHeader)>,
-    visit: Visit<'v>,
+    visit: Visit<'_>,
+) -> Result<Scanned, Error> {
+    match disk.has_threads() {
+        true => apart(visit, |take| read(disk, dir, by, after, take)),
+        false => in_turn(visit, |take| read(disk, dir, by, after, take)),
+    }
+}
+
+fn read(
+    disk: &dyn Disk,
+    dir: &Path,
+    by: By<'_>,
+    after: Option<(After, RecordHeader)>,
+    show: Take<'_>,
 ) -> Result<Scanned, Error> {
     let (layout, journal_id) = segment::identify(disk, dir)?;
     let hash = genesis_hash(journal_id);
@@ -130,8 +151,10 @@ pub(crate) fn scan<'v>(
         layout,
         journal_id,
         by,
-        visit,
+        show,
         held: None,
+        memory: Segments::new(),
+        next: None,
         found,
         sequence: 0,
         hash,
@@ -225,12 +248,13 @@ impl Scan<'_> {
     /// Reads on from the last record read.
     fn read(&mut self, segments: u64) -> Result<(), Error> {
         let mut ended = false;
-        let mut bytes = Vec::new();
         for number in self.layout.segment_of(self.next_block)..segments {
             self.reached = number;
-            self.load(number, &mut bytes)?;
+            let mut segment = self.memory.next();
+            self.load(number, &mut segment.bytes)?;
+            self.look_ahead(number + 1, segments);
             if ended {
-                if let Some(block) = bytes[BLOCK..].chunks(BLOCK).position(|b| !is_zero(b)) {
+                if let Some(block) = segment.bytes[BLOCK..].chunks(BLOCK).position(|b| !is_zero(b)) {
                     return Err(self.rotten(
                         Point::ScanBeyond,
                         number,
@@ -240,9 +264,27 @@ impl Scan<'_> {
                 }
                 continue;
             }
-            ended = self.segment(number, &bytes)?;
+            ended = self.segment(number, &Arc::new(segment))?;
         }
         Ok(())
+    }
+
+    /// Opens the segment after this one, so that the system can read it while this one is worked on. That it cannot
+    /// be opened is found out when it is its turn.
+    fn look_ahead(&mut self, number: u64, segments: u64) {
+        let wanted = self.disk.has_threads() && number < segments;
+        let open = || self.disk.open(&segment::path(&self.dir, number)).ok();
+        self.next = wanted.then(open).flatten().map(|file| Next { file, told: 0 });
+    }
+
+    /// Tells the system to read as far in the next segment as this one was worked on.
+    fn tell(&mut self, worked: usize) {
+        if let Some(next) = &mut self.next {
+            while next.told + TOLD <= worked {
+                next.file.will_read(next.told as u64, TOLD as u64);
+                next.told += TOLD;
+            }
+        }
     }
 
     /// Whether there is a block of a later record than the one that would be read next. Then that one was
@@ -284,7 +326,8 @@ impl Scan<'_> {
     }
 
     /// Reads a segment's records, from the last one read on. True when the journal ends in it.
-    fn segment(&mut self, number: u64, bytes: &[u8]) -> Result<bool, Error> {
+    fn segment(&mut self, number: u64, segment: &Arc<Segment>) -> Result<bool, Error> {
+        let bytes = &segment.bytes[..];
         let blocks = self.layout.segment_blocks as usize;
         let mut at = 1;
         if self.layout.segment_of(self.next_block) == number {
@@ -293,9 +336,9 @@ impl Scan<'_> {
         while at < blocks {
             match self.look(number, bytes, at)? {
                 At::Record(n) => {
-                    let region = &bytes[at * BLOCK..(at + n as usize) * BLOCK];
-                    self.take(number, at, region)?;
+                    self.take(number, at, n as usize, segment)?;
                     at += n as usize;
+                    self.tell(at * BLOCK);
                 }
                 At::Zero => return Ok(at == 1),
                 At::Torn(cut) => {
@@ -358,7 +401,9 @@ impl Scan<'_> {
     }
 
     /// Takes a record whose blocks are all sound: checks the rest and shows it.
-    fn take(&mut self, number: u64, at: usize, region: &[u8]) -> Result<(), Error> {
+    fn take(&mut self, number: u64, at: usize, blocks: usize, segment: &Arc<Segment>) -> Result<(), Error> {
+        let range = at * BLOCK..(at + blocks) * BLOCK;
+        let region = &segment.bytes[range.clone()];
         let start_block = number * self.layout.segment_blocks + at as u64;
         let (header, _) = RecordHeader::read_from_prefix(&region[UNIT..]).expect("a block is longer");
         let epoch = BlockHeader::of(region).epoch;
@@ -398,36 +443,29 @@ impl Scan<'_> {
         let hash = *blake3::hash(region).as_bytes();
         (self.sequence, self.hash, self.last_block) = (header.sequence, hash, start_block);
         self.next_block = start_block + (region.len() / BLOCK) as u64;
+        let found = Found { header, start_block, hash, segment: segment.clone(), range };
         match self.by {
-            By::Writer => self.show(&Record { header: &header, start_block, hash, blocks: region }),
+            By::Writer => self.show(found),
             By::Reader(_) => {
-                self.held = Some(Held { header, start_block, hash, blocks: region.to_vec() });
+                self.held = Some(found);
                 Ok(())
             }
         }
     }
 
     fn release(&mut self) -> Result<(), Error> {
-        let Some(held) = self.held.take() else { return Ok(()) };
-        self.show(&Record {
-            header: &held.header,
-            start_block: held.start_block,
-            hash: held.hash,
-            blocks: &held.blocks,
-        })
+        self.held.take().map_or(Ok(()), |held| self.show(held))
     }
 
-    fn show(&mut self, record: &Record<'_>) -> Result<(), Error> {
-        (self.visit)(record).map_err(|refused| {
-            reached(Point::ScanVisitor);
-            Error::Visitor(refused)
-        })?;
+    fn show(&mut self, found: Found) -> Result<(), Error> {
+        let (header, start_block, hash) = (found.header, found.start_block, found.hash);
+        (self.show)(found)?;
         self.found.records += 1;
-        self.found.last = Some(*record.header);
-        self.found.last_block = record.start_block;
-        self.found.last_hash = record.hash;
-        self.found.next_block = record.start_block + (record.blocks.len() / BLOCK) as u64;
-        self.found.orderly = record.header.kind == RecordKind::Stop as u16;
+        self.found.last = Some(header);
+        self.found.last_block = start_block;
+        self.found.last_hash = hash;
+        self.found.next_block = start_block + header.blocks as u64;
+        self.found.orderly = header.kind == RecordKind::Stop as u16;
         Ok(())
     }
 

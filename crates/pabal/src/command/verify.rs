@@ -2,6 +2,7 @@
 
 use super::core::SOCKET;
 use super::reader::READER_SOCKET;
+use super::sums::{Adding, Movement, Sums};
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
 use pabal_bank::ledger::{Code, Command, Op, Posting};
@@ -149,32 +150,44 @@ fn examine(
 ) -> anyhow::Result<Replayed> {
     let dir = journal_of(data)?;
     let mut postings = 0;
-    let mut sums: BTreeMap<(u64, u16), i128> = BTreeMap::new();
     let mut replay = Replay::new(BankMachine::default(), Reader::open(&dir)?);
-    let scanned = scan(&dir, bar, &mut |record| {
-        replay.record(record)?;
-        for (position, entry) in record.entries() {
-            let Ok((posting, _)) = Posting::read_from_prefix(entry) else { continue };
-            if posting.is_booked() {
-                postings += 1;
-                let (o, currency) = (&posting.outcome, posting.outcome.currency);
-                *sums.entry((o.debit.account, currency)).or_default() -= o.amount as i128;
-                *sums.entry((o.credit.account, currency)).or_default() += o.amount as i128;
+    let (scanned, mut sums) = std::thread::scope(|scope| -> Result<(Scanned, Sums), Error> {
+        let mut adding = Adding::begin(scope);
+        let scanned = scan(&dir, bar, &mut |record| {
+            replay.record(record)?;
+            for (position, entry) in record.entries() {
+                let Ok((posting, _)) = Posting::read_from_prefix(entry) else { continue };
+                if posting.is_booked() {
+                    postings += 1;
+                    let (o, currency) = (&posting.outcome, posting.outcome.currency);
+                    adding.add(Movement {
+                        account: o.debit.account,
+                        currency,
+                        amount: o.amount,
+                        is_debit: true,
+                    });
+                    adding.add(Movement {
+                        account: o.credit.account,
+                        currency,
+                        amount: o.amount,
+                        is_debit: false,
+                    });
+                }
+                each(position.0, &posting);
             }
-            each(position.0, &posting);
-        }
-        *read = record.header.sequence;
-        Ok(())
+            *read = record.header.sequence;
+            Ok(())
+        })?;
+        Ok((scanned, adding.end()))
     })?;
     let machine = replay.into_machine();
     let mut totals: BTreeMap<u16, i128> = BTreeMap::new();
     let mut balanced = true;
     for account in machine.0.ledger().accounts().iter() {
         *totals.entry(account.currency).or_default() += account.balance as i128;
-        let sum = sums.remove(&(account.number, account.currency)).unwrap_or(0);
-        balanced &= sum == account.balance as i128;
+        balanced &= sums.take(account.number, account.currency) == account.balance as i128;
     }
-    balanced &= sums.is_empty() && totals.values().all(|total| *total == 0);
+    balanced &= sums.are_taken() && totals.values().all(|total| *total == 0);
     Ok(Replayed { machine, scanned, postings, balanced })
 }
 
