@@ -3,7 +3,7 @@
 use super::Attack;
 use super::bed::{Bed, DIR, SEGMENT_BLOCKS, config, contents, segment, spoil};
 use crate::disk::image::BLOCK;
-use crate::disk::{Access, Fault};
+use crate::disk::{Access, Fault, SimDisk};
 use pabal_fault::Point;
 use pabal_journal::{Error, Journal, JournalConfig};
 use std::path::Path;
@@ -21,6 +21,11 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "an unfinished segment that stays", points: &[Point::UnfinishedRemove], run: unfinished },
     Attack { name: "the last record changes meanwhile", points: &[Point::OpenLastChanged], run: changes },
     Attack { name: "a visitor refuses", points: &[Point::ScanVisitor], run: visitor },
+    Attack {
+        name: "a visitor refuses while another thread reads on",
+        points: &[Point::ScanVisitor, Point::ScanUnheard],
+        run: read_ahead,
+    },
     Attack {
         name: "a record after a failed write",
         points: &[Point::AppendWrite, Point::AppendStopped],
@@ -169,6 +174,49 @@ fn visitor() {
             super::bed::says_so(error, &format!("not number {stops_at}"));
         }
         assert_eq!(before, contents(&bed.disk));
+    }
+    bed.is_whole();
+}
+
+/// Whoever is shown the records on another thread than the one that reads them sees and hears what he would on one:
+/// whatever he refuses, and whatever is rotten further on.
+fn read_ahead() {
+    const RECORDS: u64 = 40;
+    let mut bed = Bed::new(1);
+    bed.open().expect("made");
+    (0..RECORDS).for_each(|_| bed.append(1).expect("written"));
+    bed.journal = None;
+    let seen = |disk: &SimDisk, stops_at: u64, writes: bool| {
+        let mut shown = Vec::new();
+        let mut visit = |record: &pabal_journal::Record<'_>| {
+            shown.push((record.header.sequence, record.start_block, record.hash, record.blocks.to_vec()));
+            if record.header.sequence == stops_at { Err("enough".into()) } else { Ok(()) }
+        };
+        let error = if writes {
+            Journal::open(Path::new(DIR), &config(disk), 7, &mut visit).err()
+        } else {
+            super::bed::reader(disk).and_then(|reader| reader.scan(&mut visit)).err()
+        };
+        (shown, error.map(|error| error.to_string()))
+    };
+    let image = bed.disk.image();
+    for rotten in [None, Some((1, 3)), Some((3, 1)), Some((5, 2))] {
+        for stops_at in 0..=RECORDS {
+            for writes in [false, true] {
+                let [alone, together] = [false, true].map(|threads| {
+                    let disk = SimDisk::with(image.clone(), 1);
+                    if let Some((number, at)) = rotten {
+                        disk.change(|image| spoil(image, &segment(number), at, |block| block[200] ^= 1));
+                    }
+                    let disk = if threads { disk.with_threads() } else { disk };
+                    seen(&disk, stops_at, writes)
+                });
+                let (shown, error) = &alone;
+                assert!(error.is_some() || rotten.is_none() && stops_at == 0);
+                assert!(!shown.is_empty(), "something is before what is wrong");
+                assert!(alone == together, "{rotten:?}, {stops_at}, {error:?} or {:?}", together.1);
+            }
+        }
     }
     bed.is_whole();
 }

@@ -113,6 +113,10 @@ impl Disk for SimDisk {
             Ok(Box::new(memory::Map(memory.clone())) as Box<dyn Mapped>)
         })
     }
+
+    fn has_threads(&self) -> bool {
+        self.lock().has_threads
+    }
 }
 
 struct Held {

@@ -85,6 +85,8 @@ struct World {
     draw: Random,
     /// Called after each access that changes something, with the image as it then is.
     watch: Option<Watch>,
+    /// Whether it lets several threads work on what is read.
+    has_threads: bool,
 }
 
 type Watch = Box<dyn FnMut(&Image, Access) + Send>;
@@ -116,7 +118,15 @@ impl SimDisk {
             story: None,
             draw: Random::new(seed),
             watch: None,
+            has_threads: false,
         })))
+    }
+
+    /// Says that what is read may be worked on by several threads, as a real disk does: the order of accesses then
+    /// differs from one time to the next.
+    pub fn with_threads(self) -> SimDisk {
+        self.lock().has_threads = true;
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {
