@@ -151,7 +151,7 @@ impl Sums {
         let length = (self.places.len() * 2).max(ASKED * 4);
         let before = std::mem::replace(&mut self.places, vec![Place::default(); length]);
         for place in before.into_iter().filter(|place| place.currency != 0) {
-            let at = self.find(place.account, place.currency as u16 - 1);
+            let at = self.find(place.account, (place.currency - 1) as u16);
             self.places[at] = place;
         }
     }
