@@ -3,7 +3,8 @@
 //! A small index is one table. A large one is 256 of them, and a part of the hash says which: each is enlarged, and
 //! later fitted, by itself, so that no id waits for a million others to be placed anew. Nor is the memory of all of
 //! them taken at once, which may be new to the machine: tens of milliseconds. Each begins small and gets the length
-//! that it is expected to need when its turn comes.
+//! that it is expected to need when its turn comes. Nor are all enlarged at about the same number of ids, which they
+//! would reach together: the first when half full, the last when full, the others in between.
 //!
 //! The index knows no ids: whoever asks says whether a place is the right one, and what the hash at a place is.
 
@@ -119,13 +120,15 @@ impl Index {
         }
     }
 
-    /// Fits the section of this number, from zero; false when there is none. One that has little in hand stays as it is.
+    /// Fits the section of this number, from zero; false when there is none. One that is a sixth full stays as it is: by
+    /// growing evenly it may be half of three eighths full, and by the part that was expected beyond what came a
+    /// ninth less.
     pub fn settle_section(&mut self, number: usize, hash_of: impl Fn(usize) -> u64) -> bool {
         let Some(section) = self.large.as_mut().and_then(|large| large.sections.get_mut(number)) else {
             return false;
         };
         let (length, ids) = (section.table.len(), section.ids as usize);
-        if length > length_for(ids) && length * 3 > ids * 10 {
+        if length > length_for(ids) && length > ids * 6 {
             anew(&mut section.table, length_for(ids), hash_of);
             section.enlarge_at = full(length_for(ids)) as u32;
         }
@@ -177,10 +180,12 @@ impl Section {
     fn enlarge(&mut self, number: usize, expected: usize, hash_of: impl Fn(usize) -> u64) {
         let (ids, length) = (self.ids as usize, self.table.len());
         let turn = expected * (number + 1) / (TURNS_PART * SECTIONS);
-        let doubled = if ids < full(length) { length } else { (length * 2).max(16) };
-        let length = if ids < turn { doubled } else { doubled.max(length_for(expected)) };
+        let mut length = if ids < enough(length, number) { length } else { (length * 2).max(16) };
+        while ids >= turn && enough(length, number) < expected {
+            length *= 2;
+        }
         anew(&mut self.table, length, hash_of);
-        self.enlarge_at = full(length) as u32;
+        self.enlarge_at = enough(length, number) as u32;
         if ids < turn {
             self.enlarge_at = self.enlarge_at.min(turn as u32);
         }
@@ -190,6 +195,13 @@ impl Section {
 /// Ids with which a table of this length is full.
 fn full(length: usize) -> usize {
     length / 4 * 3
+}
+
+/// Ids with which a table of this length is enlarged, as the section of this number: between half of full and full, so
+/// that sections that fill alike are enlarged one after the other.
+fn enough(length: usize, number: usize) -> usize {
+    let full = full(length);
+    full - full / 2 * (SECTIONS - 1 - number) / SECTIONS
 }
 
 /// The section of a hash: eight bits that neither the tables' lengths nor their words use.
@@ -268,10 +280,32 @@ mod tests {
                 }
                 assert_eq!(section, if places < LARGE { 0 } else { SECTIONS });
                 has_all(&index, places);
-                // A table that is 3/10 full takes 13.3 bytes an id; 64 is the smallest table.
-                let most =
-                    (places * 40).div_ceil(3) + 64 + if places < LARGE { 0 } else { size_of::<Large>() };
+                // A table that is a quarter full takes 16 bytes an id; 64 is the smallest table.
+                let most = places * 16 + 64 + if places < LARGE { 0 } else { size_of::<Large>() };
                 assert!(index.allocated() <= most, "{places} of {expected}: {}", index.allocated());
+            }
+        }
+    }
+
+    /// Nor do thousands that come together, once it is a large one.
+    #[test]
+    fn no_batch_waits_for_many_others() {
+        const BATCH: usize = 8192;
+        for expected in [0, 700_000] {
+            let mut index = Index::like(expected);
+            let placed = std::cell::Cell::new(0);
+            for at in 0..2_000_000 {
+                index.insert(hash(at), at, |place| {
+                    placed.set(placed.get() + 1);
+                    hash(place)
+                });
+                if at % BATCH == BATCH - 1 {
+                    let placed = placed.take();
+                    assert!(
+                        at < 4 * LARGE || placed <= 6 * BATCH,
+                        "the batch until id {at} places {placed} anew"
+                    );
+                }
             }
         }
     }

@@ -3,8 +3,8 @@
 //! Ids carry their time, so the window is a row of buckets by time, each a dense list of ids under a
 //! small index: a look-up touches one small table, and forgetting a day-old bucket frees it whole, with the sum of its
 //! ids' digests.
-//! Costs 24 bytes an id, 5 to 11 of index and what the newest bucket has in hand: at most 40, beside at
-//! most 320 for each half second in which there was anything (55 MB in all).
+//! Costs 24 bytes an id, 5 to 24 of index (about 12 of a large one) and what the newest bucket has in hand: at most 48
+//! when it has been fitted, beside at most 320 for each half second in which there was anything (55 MB in all).
 //!
 //! *What bounds it.* `capacity` ids (default 16 Mi). At the bound the oldest bucket of the class that is
 //! furthest over its reserved share goes early, and the horizon rises to that bucket's end: an id
@@ -39,7 +39,7 @@ const AHEAD_PART: u64 = 16;
 /// Ids in one piece of a bucket's list.
 const PIECE: usize = 256;
 /// Ids that come between two sections that are fitted.
-const SETTLE_EACH: u64 = 64;
+const SETTLE_EACH: u64 = 512;
 /// Number of a bucket that is none.
 const NOWHERE: u64 = u64::MAX;
 

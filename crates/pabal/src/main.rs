@@ -5,6 +5,7 @@ mod command;
 mod dates;
 mod ids;
 mod import;
+mod memory;
 mod progress;
 #[cfg(test)]
 mod upgrade;
@@ -16,9 +17,6 @@ use progress::Bar;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 // Cargo unites the features of all that is built together. Whoever builds this with those of the drills, as
 // `--workspace --all-features` does, gets no bank rather than one with bugs built in or with locks that lock nothing.
