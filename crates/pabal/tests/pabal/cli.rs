@@ -359,6 +359,43 @@ fn reads_are_measured_on_a_journal_made_for_it() {
     }
 }
 
+#[test]
+fn transfers_are_measured_from_a_second_process() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let dir = text(folder.path());
+    let ledger = |more: &[&str]| {
+        let common = ["bench", "ledger", "--accounts", "100", "--runs", "1", "--dir", &dir];
+        run(&[&common[..], more].concat())
+    };
+    let cases: [&[&str]; 3] = [
+        &["--transfers", "20000", "--batch", "500", "--json"],
+        &["--transfers", "2000", "--batch", "1", "--connections", "8", "--bulk", "--json"],
+        &["--transfers", "5000", "--batch", "500", "--hot", "--in-process", "--json"],
+    ];
+    for case in cases {
+        let (out, errors, code) = ledger(case);
+        assert_eq!(code, 0, "{case:?}: {errors}");
+        let report: Value = serde_json::from_str(&out).expect("JSON");
+        let told = ["transfers_per_second", "batch_ms", "core_cpu_seconds", "rss_mib"];
+        has(&report, &told);
+        has(&report, &["journal_bytes_per_transfer", "ceiling_per_second"]);
+        for figure in ["transfers_per_second", "journal_bytes_per_transfer", "ceiling_per_second"] {
+            assert!(report[figure].as_f64() > Some(0.0), "{case:?}, {figure}: {report}");
+        }
+        let [p50, p99, max] = ["p50", "p99", "max"].map(|q| report["batch_ms"][q].as_f64().expect("a time"));
+        assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{report}");
+        if !case.contains(&"--in-process") {
+            assert!(report["statement_read_us"]["p50"].as_f64() > Some(0.0), "{report}");
+        }
+        if case.contains(&"--bulk") {
+            assert!(report["bulk_commands_per_second"].as_f64() > Some(0.0), "{report}");
+        }
+        assert_eq!(std::fs::read_dir(&dir).expect("a folder").count(), 0, "nothing is left");
+    }
+    let (_, errors, code) = ledger(&["--transfers", "1000000000000000"]);
+    assert!(code == 2 && errors.contains("GB free"), "{code} {errors}");
+}
+
 /// Turns a bit of this byte over.
 pub fn flip(file: &Path, at: u64) {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(file).expect("a file");

@@ -74,7 +74,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
         journal_bytes: (blocks * 4096) as f64,
         statement: None,
         throughput: Vec::new(),
-        bulk: 0,
+        bulk: None,
         kept: options.keep.then(|| dir.keep()),
     })
 }

@@ -11,12 +11,13 @@ pub mod reads;
 
 use crate::ids;
 use crate::progress::Bar;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 use pabal_bank::command;
 use pabal_bank::ledger::entry::COMMAND_BYTES;
 use pabal_bank::ledger::{Id, Kind};
 use pabal_engine::Commands;
+use pabal_journal::BLOCK;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
@@ -46,6 +47,11 @@ pub struct Options {
     pub keep: bool,
 }
 
+/// Of the journal, for a transfer among many.
+const TRANSFER_BYTES: u64 = 200;
+/// Of the journal, for an account that is opened.
+const ACCOUNT_BYTES: u64 = 256;
+
 const WON: u16 = 410;
 const FIRST: u64 = 100_000_000;
 /// Blocks of a segment in the benchmark: 256 MiB, as a busy bank would choose.
@@ -66,10 +72,18 @@ struct Run {
     statement: Option<Histogram<u64>>,
     /// Seconds since the beginning, and transfers answered in the tenth of a second before.
     throughput: Vec<(f64, u64)>,
-    /// Bulk commands done meanwhile.
-    bulk: u64,
+    /// What bulk work did meanwhile.
+    bulk: Option<BulkRun>,
     /// The data folder, where it was kept.
     kept: Option<PathBuf>,
+}
+
+/// What bulk work did that saturated its lane.
+struct BulkRun {
+    /// How long a batch of it takes with nothing beside it, milliseconds.
+    batch_ms: f64,
+    /// Beside the measured requests.
+    commands_per_second: f64,
 }
 
 /// Runs the benchmark in folders of its own below `parent`, which are deleted after.
@@ -87,6 +101,7 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
     if options.keep && !options.in_process {
         bail!("only what --in-process made is kept");
     }
+    has_room(&options, parent)?;
     let mut all = Vec::with_capacity(runs);
     bar.begin("transferring");
     for done in 0..runs as u64 {
@@ -158,9 +173,33 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
         report["latency_quantiles_ms"] = json!(latency.collect::<Vec<_>>());
     }
     if options.bulk {
-        report["bulk_commands_per_second"] = json!((middle.bulk as f64 / middle.seconds).round() as u64);
+        let of = |of: &dyn Fn(&BulkRun) -> f64| median(&|r| r.bulk.as_ref().map_or(0.0, of));
+        report["bulk_commands_per_second"] = json!(of(&|bulk| bulk.commands_per_second).round() as u64);
+        report["bulk_batch_ms"] = json!(thousandths(of(&|bulk| bulk.batch_ms)));
     }
     Ok(report)
+}
+
+/// Whether the disk has room for a run: said before an hour is spent, and before a disk is full that others use.
+fn has_room(options: &Options, parent: &Path) -> anyhow::Result<()> {
+    let system = rustix::fs::statvfs(parent).with_context(|| parent.display().to_string())?;
+    let free = system.f_bavail * system.f_frsize;
+    // A record has at least a block of its own, and at most what is on its way shares one.
+    let together = (options.batch * options.connections * options.in_flight) as u64;
+    let transfer = TRANSFER_BYTES + BLOCK as u64 / together;
+    let accounts = options.accounts.saturating_mul(ACCOUNT_BYTES);
+    let journal = options.transfers.saturating_mul(transfer).saturating_add(accounts);
+    let segments = 4 * u64::from(SEGMENT_BLOCKS) * BLOCK as u64;
+    let needed = journal.saturating_add(journal.min(ceiling::BYTES_MAX)).saturating_add(segments);
+    let needed = needed.saturating_add(needed / 8);
+    let gb = |bytes: u64| bytes.div_ceil(1_000_000_000);
+    if free < needed {
+        let (needed, free, parent) = (gb(needed), free / 1_000_000_000, parent.display());
+        bail!(
+            "a run needs {needed} GB free in {parent}, where there are {free}: choose another folder with --dir"
+        );
+    }
+    Ok(())
 }
 
 fn thousandths(value: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! The core in a process of its own, and this one its client, on the core's socket.
 
 use super::ceiling::ceiling;
-use super::{FIRST, Options, Run, SEGMENT_BLOCKS, WON, Workload};
+use super::{BulkRun, FIRST, Options, Run, SEGMENT_BLOCKS, WON, Workload};
 use crate::command::core::SOCKET;
 use crate::ids;
 use anyhow::{Context as _, bail, ensure};
@@ -20,6 +20,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
@@ -29,6 +32,8 @@ const STATEMENTS: usize = 20_000;
 const STATEMENT_ACCOUNTS: u64 = 100;
 /// Bulk requests on their way.
 const BULK_IN_FLIGHT: usize = 8;
+/// How long bulk work runs alone at first.
+const BULK_ALONE: Duration = Duration::from_secs(1);
 /// How often a sample of the throughput is taken.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -95,7 +100,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
     open_accounts(&data, options.accounts)?;
     let mut connections: Vec<Client> =
         (0..options.connections).map(|_| Client::new(&data, options)).collect::<anyhow::Result<_>>()?;
-    let mut bulk = if options.bulk { Some(Bulk::new(&data, options)?) } else { None };
+    let bulk = options.bulk.then(|| Bulk::start(&data, options)).transpose()?;
     let journal = Reader::open(&data.join(JOURNAL))?;
     let (blocks, cpu) = (journal.extent()?, core.cpu_seconds("pabal-core"));
     let mut load = Load {
@@ -114,14 +119,11 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
         load.fill(connection)?;
     }
     while load.done < options.transfers {
-        wait(&connections, bulk.as_ref())?;
+        wait(&connections)?;
         for connection in &mut connections {
             if connection.ready {
                 load.serve(connection)?;
             }
-        }
-        if let Some(bulk) = &mut bulk {
-            bulk.serve()?;
         }
         let now = Instant::now();
         if now - sampled >= SAMPLE {
@@ -133,7 +135,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
     let seconds = begun.elapsed().as_secs_f64();
     let core_cpu_seconds = core.cpu_seconds("pabal-core") - cpu;
     let rss_mib = core.resident_mib();
-    let bulk_done = bulk.map_or(0, |bulk| bulk.done);
+    let bulk = bulk.map(Bulk::end).transpose()?;
     let statement = Some(statements(&data, options.accounts)?);
     core.stop()?;
     let blocks = journal.extent()? - blocks;
@@ -148,7 +150,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
         journal_bytes: (blocks * 4096) as f64,
         statement,
         throughput,
-        bulk: bulk_done,
+        bulk,
         kept: None,
     })
 }
@@ -221,18 +223,52 @@ impl Load {
     }
 }
 
-/// Waits until some connection can be read, and marks those that can.
-fn wait(clients: &[Client], bulk: Option<&Bulk>) -> anyhow::Result<()> {
+/// Waits until some connection can be read.
+fn wait(clients: &[Client]) -> anyhow::Result<()> {
     let mut waited: Vec<PollFd<'_>> =
         clients.iter().map(|c| PollFd::from_borrowed_fd(c.connection.as_fd(), PollFlags::IN)).collect();
-    waited.extend(bulk.map(|bulk| PollFd::from_borrowed_fd(bulk.connection.as_fd(), PollFlags::IN)));
     let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
     ensure!(poll(&mut waited, Some(&patience))? > 0, "nothing was answered for a minute");
     Ok(())
 }
 
-/// A connection that saturates the bulk lane: items of one job, which are transfers too.
+/// Saturates the bulk lane from a thread of its own: items of one job, which are transfers too.
 struct Bulk {
+    thread: JoinHandle<anyhow::Result<BulkRun>>,
+    ends: Arc<AtomicBool>,
+}
+
+impl Bulk {
+    /// Begins, and waits until it is known how long a batch takes with nothing beside it.
+    fn start(data: &Path, options: &Options) -> anyhow::Result<Bulk> {
+        let sender = BulkSender {
+            connection: connect(data, Channel::Collect)?,
+            workload: Workload::new(options),
+            job: ids::fresh(),
+            item: 0,
+            on_their_way: 0,
+            done: 0,
+        };
+        let ends = Arc::new(AtomicBool::new(false));
+        let (known_to, known) = std::sync::mpsc::channel();
+        let ending = ends.clone();
+        let thread = std::thread::spawn(move || {
+            sender.run(&ending, || {
+                let _ = known_to.send(());
+            })
+        });
+        // If it failed instead, its end says why.
+        let _ = known.recv();
+        Ok(Bulk { thread, ends })
+    }
+
+    fn end(self) -> anyhow::Result<BulkRun> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+struct BulkSender {
     connection: Connection,
     workload: Workload,
     job: Id,
@@ -241,16 +277,25 @@ struct Bulk {
     done: u64,
 }
 
-impl Bulk {
-    fn new(data: &Path, options: &Options) -> anyhow::Result<Bulk> {
-        let connection = connect(data, Channel::Collect)?;
-        let workload = Workload::new(options);
-        let mut bulk = Bulk { connection, workload, job: ids::fresh(), item: 0, on_their_way: 0, done: 0 };
-        bulk.fill()?;
-        Ok(bulk)
+impl BulkSender {
+    fn run(mut self, ends: &AtomicBool, alone: impl FnOnce()) -> anyhow::Result<BulkRun> {
+        let begun = Instant::now();
+        while begun.elapsed() < BULK_ALONE {
+            self.step()?;
+        }
+        let batches = self.done as f64 / BULK_COMMANDS_MAX as f64;
+        let batch_ms = begun.elapsed().as_secs_f64() * 1000.0 / batches.max(1.0);
+        alone();
+        let (begun, before) = (Instant::now(), self.done);
+        while !ends.load(Ordering::Relaxed) {
+            self.step()?;
+        }
+        let commands_per_second = (self.done - before) as f64 / begun.elapsed().as_secs_f64();
+        Ok(BulkRun { batch_ms, commands_per_second })
     }
 
-    fn fill(&mut self) -> anyhow::Result<()> {
+    /// Sends as much as may be on its way, and takes answers.
+    fn step(&mut self) -> anyhow::Result<()> {
         while self.on_their_way < BULK_IN_FLIGHT {
             let envelope = Envelope {
                 class: 4,
@@ -264,19 +309,14 @@ impl Bulk {
             self.item += commands.len() as u64;
             self.on_their_way += 1;
         }
-        self.connection.flush();
-        Ok(())
-    }
-
-    fn serve(&mut self) -> anyhow::Result<()> {
-        self.connection.pump();
+        self.connection.poll(PATIENCE)?;
         while let Some(answered) = self.connection.take()? {
             ensure!(answered.kind == Kind::Replies, "bulk: {:?}", answered.kind);
             ensure!(answered.replies().all(|r| r.is_some_and(|r| r.code == Code::Done)), "bulk was refused");
             self.done += answered.count as u64;
             self.on_their_way -= 1;
         }
-        self.fill()
+        Ok(())
     }
 }
 
