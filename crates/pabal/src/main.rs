@@ -262,6 +262,27 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// How long a killed bank takes until it serves again, and its memory, in a folder of its own that is deleted after.
+    Start {
+        /// Customer accounts.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
+        accounts: u64,
+        /// Transfers before the snapshot that it starts from.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+        ids: u64,
+        /// Transfers after it, which a start replays.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
+        tail: u64,
+        /// How often; medians are given.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// Where the folder is made.
+        #[arg(long, default_value_os_t = std::env::temp_dir())]
+        dir: PathBuf,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Transfers a second, durable before each answer, in a folder of its own that is deleted after.
     Ledger {
         /// Customer accounts.
@@ -430,6 +451,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Bench(Bench::Reads { entries, accounts, dir, json })) => {
             let options = command::bench::reads::Options { entries, accounts };
             let report = command::bench::reads::run(options, &dir, &Bar::new(!json))?;
+            show::report(&report, json, show::fields)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Bench(Bench::Start { accounts, ids, tail, runs, dir, json })) => {
+            let options = command::bench::start::Options { accounts, ids, tail, runs };
+            let report = command::bench::start::run(options, &dir, &Bar::new(!json))?;
             show::report(&report, json, show::fields)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -28,7 +28,7 @@ use zerocopy::IntoBytes;
 /// The reader's socket, in the data folder.
 pub const READER_SOCKET: &str = "reader.sock";
 /// Commands after which a new snapshot is made: some seconds of replaying at a start.
-const SNAPSHOT_COMMANDS: u64 = 4_000_000;
+pub const SNAPSHOT_COMMANDS: u64 = 4_000_000;
 /// How long it waits before it tries to reach the core again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How often it looks whether it is to end.

@@ -8,6 +8,8 @@ mod ceiling;
 mod inside;
 mod outside;
 pub mod reads;
+mod served;
+pub mod start;
 
 use crate::ids;
 use crate::progress::Bar;

@@ -1,10 +1,11 @@
 //! The core in a process of its own, and this one its client, on the core's socket.
 
 use super::ceiling::ceiling;
+use super::served::Served;
 use super::{BulkRun, FIRST, Options, Run, SEGMENT_BLOCKS, WON, Workload};
 use crate::command::core::SOCKET;
 use crate::ids;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use hdrhistogram::Histogram;
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
@@ -17,16 +18,14 @@ use pabal_engine::request::BULK_COMMANDS_MAX;
 use pabal_journal::Reader;
 use pabal_wire::Kind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Statements that are asked for, of so many different accounts, each at least once before.
 const STATEMENTS: usize = 20_000;
 const STATEMENT_ACCOUNTS: u64 = 100;
@@ -37,101 +36,34 @@ const BULK_ALONE: Duration = Duration::from_secs(1);
 /// How often a sample of the throughput is taken.
 const SAMPLE: Duration = Duration::from_millis(100);
 
-/// A core that was started; ended when dropped.
-struct Core {
-    child: Child,
-}
-
-impl Core {
-    fn start(data: &Path) -> anyhow::Result<Core> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["core", "--segment-blocks", &SEGMENT_BLOCKS.to_string(), "--data"]).arg(data);
-        let mut core = Core { child: command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()? };
-        let mut lines = BufReader::new(core.child.stdout.take().context("piped")?).lines();
-        while let Some(line) = lines.next() {
-            if line?.starts_with("ready ") {
-                // What it says later is of no interest, but is taken.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(core);
-            }
-        }
-        bail!("the core ended before it was ready")
-    }
-
-    /// Of all its threads, or of one: processor time so far, seconds.
-    fn cpu_seconds(&self, thread: &str) -> f64 {
-        let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return 0.0 };
-        let spent = tasks.flatten().filter_map(|task| {
-            let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
-            let spent = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-            let nanoseconds: u64 = spent.split(' ').next()?.parse().ok()?;
-            (name.trim() == thread).then_some(nanoseconds as f64 / 1e9)
-        });
-        spent.sum()
-    }
-
-    fn resident_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-        line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
-    }
-
-    /// Ends it in order.
-    fn stop(mut self) -> anyhow::Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        ensure!(self.child.wait()?.success(), "the core did not end in order");
-        Ok(())
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts a core with the segments of a busy bank.
+pub fn start_core(data: &Path) -> anyhow::Result<Served> {
+    Served::start("core", &["--segment-blocks", &SEGMENT_BLOCKS.to_string()], data)
 }
 
 /// One run.
 pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::Result<Run> {
     let dir = tempfile::Builder::new().prefix("pabal-bench-").tempdir_in(parent)?;
     let data = dir.path().join("data");
-    let core = Core::start(&data)?;
+    let core = start_core(&data)?;
     open_accounts(&data, options.accounts)?;
     let mut connections: Vec<Client> =
         (0..options.connections).map(|_| Client::new(&data, options)).collect::<anyhow::Result<_>>()?;
     let bulk = options.bulk.then(|| Bulk::start(&data, options)).transpose()?;
     let journal = Reader::open(&data.join(JOURNAL))?;
     let (blocks, cpu) = (journal.extent()?, core.cpu_seconds("pabal-core"));
-    let mut load = Load {
-        workload: Workload::new(options),
-        commands: Commands::new(),
-        left: options.transfers,
-        done: 0,
-        batch: options.batch,
-        in_flight: options.in_flight,
-        latency: Histogram::new(3)?,
-    };
+    let mut load = Load::new(options)?;
     let begun = Instant::now();
     let mut throughput = Vec::new();
     let (mut sampled, mut sampled_done) = (begun, 0);
-    for connection in &mut connections {
-        load.fill(connection)?;
-    }
-    while load.done < options.transfers {
-        wait(&connections)?;
-        for connection in &mut connections {
-            if connection.ready {
-                load.serve(connection)?;
-            }
-        }
+    load.drive(&mut connections, &mut |done| {
         let now = Instant::now();
         if now - sampled >= SAMPLE {
-            throughput.push(((now - begun).as_secs_f64(), load.done - sampled_done));
-            (sampled, sampled_done) = (now, load.done);
-            progress(load.done);
+            throughput.push(((now - begun).as_secs_f64(), done - sampled_done));
+            (sampled, sampled_done) = (now, done);
+            progress(done);
         }
-    }
+    })?;
     let seconds = begun.elapsed().as_secs_f64();
     let core_cpu_seconds = core.cpu_seconds("pabal-core") - cpu;
     let rss_mib = core.resident_mib();
@@ -155,30 +87,29 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
     })
 }
 
-fn connect(data: &Path, channel: Channel) -> anyhow::Result<Connection> {
+pub fn connect(data: &Path, channel: Channel) -> anyhow::Result<Connection> {
     let credential = Credentials::of(data, channel)?;
     Ok(Connection::connect(&Address::Unix(data.join(SOCKET)), credential.0, PATIENCE)?)
 }
 
 /// A connection that sends transfers.
-struct Client {
+pub struct Client {
     connection: Connection,
     /// When the request of each tag's low half was sent.
     sent: Vec<(Instant, u64)>,
     on_their_way: usize,
-    ready: bool,
 }
 
 impl Client {
-    fn new(data: &Path, options: &Options) -> anyhow::Result<Client> {
+    pub fn new(data: &Path, options: &Options) -> anyhow::Result<Client> {
         let connection = connect(data, Channel::Api)?;
         let most = connection.welcome().in_flight_max as usize;
         ensure!(options.in_flight <= most, "at most {most} requests can be on their way on a connection");
-        Ok(Client { connection, sent: vec![(Instant::now(), 0); most], on_their_way: 0, ready: true })
+        Ok(Client { connection, sent: vec![(Instant::now(), 0); most], on_their_way: 0 })
     }
 }
 
-struct Load {
+pub struct Load {
     workload: Workload,
     commands: Commands,
     left: u64,
@@ -189,6 +120,33 @@ struct Load {
 }
 
 impl Load {
+    pub fn new(options: &Options) -> anyhow::Result<Load> {
+        Ok(Load {
+            workload: Workload::new(options),
+            commands: Commands::new(),
+            left: options.transfers,
+            done: 0,
+            batch: options.batch,
+            in_flight: options.in_flight,
+            latency: Histogram::new(3)?,
+        })
+    }
+
+    /// Makes all the transfers; says how many are done now and then.
+    pub fn drive(&mut self, connections: &mut [Client], progress: &mut dyn FnMut(u64)) -> anyhow::Result<()> {
+        for connection in &mut *connections {
+            self.fill(connection)?;
+        }
+        while self.left > 0 || connections.iter().any(|connection| connection.on_their_way > 0) {
+            wait(connections)?;
+            for connection in &mut *connections {
+                self.serve(connection)?;
+            }
+            progress(self.done);
+        }
+        Ok(())
+    }
+
     /// Sends as much as may be on its way.
     fn fill(&mut self, client: &mut Client) -> anyhow::Result<()> {
         let envelope = Envelope { class: 1, ..Envelope::default() };
@@ -321,7 +279,7 @@ impl BulkSender {
 }
 
 /// Founds a bank and opens the accounts, as numbered items of a job, as a migration would.
-fn open_accounts(data: &Path, accounts: u64) -> anyhow::Result<()> {
+pub fn open_accounts(data: &Path, accounts: u64) -> anyhow::Result<()> {
     let rules = pabal_bank::RULES_CURRENT;
     let found = command::found(ids::fresh(), CAPACITY_DEFAULT, ids::random(), rules, ids::today());
     let mut operator = connect(data, Channel::Operator)?;
