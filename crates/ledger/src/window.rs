@@ -157,7 +157,7 @@ impl Window {
         times_ms: impl ExactSizeIterator<Item = u64>,
         moment: &Moment,
     ) -> bool {
-        if moment.rules < RULES_BOUND {
+        if moment.rules < RULES_BOUND || planted(Bug::BundlePassesBound) {
             return true;
         }
         let (now_ms, parts) = (moment.time_ms, times_ms.len() as u64);
