@@ -627,6 +627,23 @@ mod tests {
         assert!(window.has_room_for_all(1, vec![NOW; 1000].into_iter(), &before));
     }
 
+    /// What bundles made of it under rules 2 is brought under the bound by the first that rules 3 let in, and until then
+    /// nothing is.
+    #[test]
+    fn a_window_beyond_its_bound_comes_under_it_with_rules_3() {
+        let mut window = Window::new(100, 7);
+        let (mut all, rules_2) = (Digest::default(), Moment { rules: 2, ..at(NOW) });
+        for i in 0..300u64 {
+            // One hundred and fifty half seconds that have passed, with one each, and as many in this one.
+            let id = Id::new(NOW - 150u64.saturating_sub(i) * 512, 0, i << 2);
+            window.keep(Known { id, place: 1 << 56 | i }, &mut all);
+        }
+        assert!(window.has_room(1, NOW, &rules_2));
+        assert!(!keep(&mut window, Id::new(NOW, 2, 0), 1, 0, NOW), "it needs 201 of 150");
+        assert!(keep(&mut window, Id::new(NOW + 512, 2, 0), 1, 0, NOW + 512));
+        assert!(window.len() <= 100, "{}", window.len());
+    }
+
     /// After an idle day each id takes one half second out that is older than the window; found until then.
     #[test]
     fn after_an_idle_day_nobody_waits_for_all_of_it_to_be_forgotten() {
@@ -652,7 +669,7 @@ mod tests {
     fn the_memory_of_a_forgotten_bucket_is_given_back_bit_by_bit() {
         for a_bucket in [20_000, 300_000] {
             let mut window = Window::new(a_bucket * 2, 7);
-            let mut before = 0;
+            let (mut before, mut most) = (0, 0);
             let mut now = NOW;
             for i in 0..a_bucket as u64 * 5 {
                 now = NOW + (i / a_bucket as u64) * 512;
@@ -660,8 +677,9 @@ mod tests {
                 let leaving = window.later.leaving();
                 assert!(leaving == a_bucket as usize || leaving + 4 * PIECE >= before, "{before}, {leaving}");
                 assert!(leaving <= a_bucket as usize, "one after the other");
-                before = leaving;
+                (before, most) = (leaving, most.max(leaving));
             }
+            assert!(most + 4 * PIECE > a_bucket as usize, "{most} at once");
             assert_eq!(window.look_up(Id::new(NOW, 0, 0), now), Seen::TooOld);
             assert_eq!(before, 0);
         }
