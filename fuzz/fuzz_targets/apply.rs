@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 fuzz_target!(init: seeds::plant("apply"), |data: &[u8]| {
     let mut input = Input(data);
-    let (capacity, rules) = (u32::from(input.u16()), 1 + u32::from(input.u8() & 1));
+    let (capacity, rules) = (u32::from(input.u16()), 1 + u32::from(input.u8() % 3));
     let mut bank = Bank::default();
     let mut sink = Memory::default();
     let mut now = START_MS;

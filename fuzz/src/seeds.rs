@@ -100,7 +100,7 @@ impl Story {
             "replay" => vec![self.records(2), self.records(3)],
             "ring" => self.requests(),
             // By a program that knows the newest rules.
-            "snapshots" => self.0.iter().map(|r| [&[1], &r.state[..]].concat()).collect(),
+            "snapshots" => self.0.iter().map(|r| [&[2], &r.state[..]].concat()).collect(),
             other => panic!("no seeds for {other}"),
         }
     }

@@ -265,7 +265,7 @@ impl Bank {
             Seen::Ahead => return Err(Reply::refused(Code::IdAhead)),
         }
         let class = context.class.min(CLASSES as u8 - 1);
-        if window.has_room(class, command.id.time_ms(), now) {
+        if window.has_room(class, command.id.time_ms(), &self.moment) {
             Ok(())
         } else {
             Err(Reply::refused(Code::StateFull))
@@ -379,7 +379,7 @@ impl Bank {
             None => {
                 if let Some(window) = &mut self.window {
                     let class = context.class.min(CLASSES as u8 - 1);
-                    window.insert(id, class, position, self.moment.time_ms, &mut self.digest);
+                    window.insert(id, class, position, &self.moment, &mut self.digest);
                 }
             }
             Some(job) => {
@@ -567,6 +567,16 @@ impl Bank {
                 Code::BundleMixed
             };
             return Err(all(code));
+        }
+        if let Some(window) = &self.window
+            && context.job.is_none()
+            && !window.has_room_for_all(
+                context.class.min(CLASSES as u8 - 1),
+                parts.iter().map(|(_, command, _)| command.id.time_ms()),
+                &self.moment,
+            )
+        {
+            return Err(all(Code::StateFull));
         }
         Ok(parts)
     }

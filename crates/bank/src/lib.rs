@@ -29,6 +29,7 @@ pub use reply::{Reply, WireReply};
 ///
 /// 1: a hold counts against the available balance until it is released.
 /// 2: a hold whose time has passed no longer counts, released or not.
-pub const RULES_CURRENT: u32 = 2;
+/// 3: a bundle is let into the id window when there is room for all its parts, and not one by one.
+pub const RULES_CURRENT: u32 = 3;
 /// The oldest rules that this program can still decide new commands under.
 pub const RULES_OLDEST: u32 = 1;

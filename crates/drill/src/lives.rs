@@ -99,7 +99,7 @@ impl Life {
     /// What a bank is founded with: its accounts, and money in some of them. Some begin with a long history.
     pub fn founding(&mut self) -> Vec<Asked> {
         let capacity = self.random.of(&[8, 20, 30, 300, 10_000]);
-        let rules = 1 + self.random.below(2) as u32;
+        let rules = 1 + self.random.below(pabal_bank::RULES_CURRENT as u64) as u32;
         let id = self.maker.id_at(self.now_ms);
         let found = command::found(id, capacity, 99, rules, Date(20_833));
         let mut first = Vec::new();

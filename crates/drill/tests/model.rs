@@ -1,7 +1,7 @@
 //! What the model is told and what it remembers. Whether it judges as the bank does, the bank's own tests show.
 
 use pabal_bank::ledger::{Class, Code, Command, Date, Id, Kind};
-use pabal_bank::{Context, Reply, command};
+use pabal_bank::{Context, RULES_CURRENT, Reply, command};
 use pabal_drill::model::Model;
 use pabal_drill::sent::{Sent, linked};
 
@@ -29,7 +29,7 @@ impl Drilled {
 
     fn founded(capacity: u32) -> Drilled {
         let mut drilled = Drilled::new();
-        drilled.done(command::found(id(1), capacity, 7, 2, Date(20_000)));
+        drilled.done(command::found(id(1), capacity, 7, RULES_CURRENT, Date(20_000)));
         drilled.done(command::open(id(2), CASH, Class::Cash, WON, 0, i64::MAX));
         drilled.done(command::open(id(3), CUSTOMER, Class::CustomerDeposit, WON, 9, 0));
         drilled

@@ -1,9 +1,8 @@
 //! A bank that begins from a snapshot is the bank that replayed everything: the same state, the same answers, the same
 //! journal from then on, to the byte.
 
-use pabal_bank::Bank;
-use pabal_bank::command;
 use pabal_bank::ledger::{Class, Code, Date, Id, Kind, Op};
+use pabal_bank::{Bank, RULES_CURRENT, command};
 use pabal_core::{BankMachine, Query};
 use pabal_drill::disk::SimDisk;
 use pabal_drill::lives::{DATA, Life, ask, start};
@@ -100,7 +99,7 @@ struct Had {
 fn live(seed: u64, had: &mut Had) {
     let disk = SimDisk::new(seed);
     let mut life = Life::new(seed);
-    let (mut bank, _) = start(&disk, 2);
+    let (mut bank, _) = start(&disk, RULES_CURRENT);
     for asked in life.founding() {
         let said = ask(&mut bank, &asked);
         life.heard(&asked, &said, &bank);
@@ -139,7 +138,7 @@ fn live(seed: u64, had: &mut Had) {
 
     // From the snapshot, and from the beginning.
     let whole = without_snapshots(&disk);
-    let ((mut short, from), (mut long, all)) = (start(&disk, 2), start(&whole, 2));
+    let ((mut short, from), (mut long, all)) = (start(&disk, RULES_CURRENT), start(&whole, RULES_CURRENT));
     assert_eq!((from.snapshot, all.snapshot), (Some(made.sequence), None));
     assert!(from.commands <= all.commands);
     are_alike(&short, &long, "opened");
@@ -202,7 +201,7 @@ fn a_bank_that_begins_from_a_snapshot_is_the_one_that_replayed_everything() {
     println!("{had:?}");
     let Had { far, holds, reversed, jobs, ended, records, ids_max, .. } = had;
     assert!(far > 10 && holds > 100 && reversed > 200 && jobs > 200 && ended > 10, "{had:?}");
-    assert!(records > 50 && ids_max > 300 && had.rules.len() == 2, "{had:?}");
+    assert!(records > 50 && ids_max > 300 && had.rules.len() == 3, "{had:?}");
     assert!(had.again > 100 && had.too_old > 200 && had.early > 100 && had.evicted > 200, "{had:?}");
     let asked = |op: Op| had.ops.contains(&(op as u16));
     let all = [Op::Post, Op::Hold, Op::PostHold, Op::VoidHold, Op::Reverse, Op::KeepRecord, Op::EndJob];
@@ -214,7 +213,7 @@ fn a_bank_that_begins_from_a_snapshot_is_the_one_that_replayed_everything() {
 #[test]
 fn the_form_of_a_saved_state_changes_only_with_its_number() {
     let disk = SimDisk::new(1);
-    let (mut bank, _) = start(&disk, 2);
+    let (mut bank, _) = start(&disk, RULES_CURRENT);
     a_little_of_everything(&mut bank);
     let machine = bank.stop().expect("stopped");
     assert!(machine.0.ledger().has_far_roots());

@@ -11,6 +11,9 @@
 //! name first, so one that was cut short is never met; what is left of one that could not be made goes at once, as its
 //! space may be all that the journal still has.
 //!
+//! What is free on the disk is the journal's first: a snapshot that would leave less than [`RESERVE_SEGMENTS`] of its
+//! segments is not made. The bank goes on with the older one, and a later start takes longer.
+//!
 //! *What it cannot do.* Say that the journal before it is sound: a start from a snapshot does not read that. `verify`
 //! does.
 
@@ -27,6 +30,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const SNAPSHOTS: &str = "snapshots";
 /// Snapshots that are kept.
 pub const KEPT: usize = 2;
+/// Segments of the journal for which a snapshot leaves room on the disk.
+pub const RESERVE_SEGMENTS: u64 = 4;
 /// Bytes of a piece, its check included: whole blocks. Of the last one what is not needed is zero, to the block's end.
 const PIECE: usize = 1 << 20;
 /// Bytes of the check at a piece's end: CRC-32C, and the piece's number.
@@ -123,7 +128,8 @@ pub fn make<M: Machine>(
         digest: header.digest,
         ..Title::default()
     };
-    let written = write(disk, &unfinished, machine, title).and_then(|bytes| {
+    let room = Room { disk, folder: &folder, reserve: RESERVE_SEGMENTS * journal.segment_bytes() };
+    let written = write(&room, &unfinished, machine, title).and_then(|bytes| {
         disk.rename(&unfinished, &path)?;
         Ok(bytes)
     });
@@ -144,9 +150,11 @@ pub fn make<M: Machine>(
 }
 
 /// Writes the whole file, durably; gives its bytes.
-fn write<M: Machine>(disk: &dyn Disk, path: &Path, machine: &M, title: Title) -> io::Result<u64> {
-    let file = disk.open_to_write(path, Writing { new: true, direct: false })?;
-    let mut pieces = Pieces { file: &*file, piece: Vec::with_capacity(PIECE), number: 0, failed: Ok(()) };
+fn write<M: Machine>(room: &Room<'_>, path: &Path, machine: &M, title: Title) -> io::Result<u64> {
+    room.has(BLOCK as u64)?;
+    let file = room.disk.open_to_write(path, Writing { new: true, direct: false })?;
+    let piece = Vec::with_capacity(PIECE);
+    let mut pieces = Pieces { room, file: &*file, piece, number: 0, failed: Ok(()) };
     let mut length = 0;
     machine.save(&mut |bytes| {
         length += bytes.len() as u64;
@@ -158,6 +166,26 @@ fn write<M: Machine>(disk: &dyn Disk, path: &Path, machine: &M, title: Title) ->
     file.write(&first, 0)?;
     file.sync_all()?;
     Ok(bytes)
+}
+
+/// What a snapshot may take of the disk.
+struct Room<'d> {
+    disk: &'d dyn Disk,
+    folder: &'d Path,
+    /// Bytes that it leaves free.
+    reserve: u64,
+}
+
+impl Room<'_> {
+    /// Whether so many bytes more may be taken. Asked for each piece: the journal grows meanwhile.
+    fn has(&self, bytes: u64) -> io::Result<()> {
+        if self.disk.free_bytes(self.folder)? < self.reserve.saturating_add(bytes) {
+            reached(Point::SnapshotReserve);
+            let what = "what is free on the disk is kept for the journal";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
+        }
+        Ok(())
+    }
 }
 
 /// Whether this snapshot is of a record that the journal has.
@@ -174,6 +202,7 @@ fn is_of(disk: &dyn Disk, path: &Path, named: u64, journal: &Reader) -> bool {
 
 /// The state in pieces, each with its check.
 struct Pieces<'f> {
+    room: &'f Room<'f>,
     file: &'f dyn DiskFile,
     piece: Vec<u8>,
     number: u64,
@@ -199,6 +228,8 @@ impl Pieces<'_> {
         self.piece.extend_from_slice(&check.to_le_bytes());
         self.piece.extend_from_slice(&(self.number as u32).to_le_bytes());
         self.piece.resize(self.piece.len().next_multiple_of(BLOCK), 0);
+        // The block of the title, which is written last, takes its room too.
+        self.room.has((self.piece.len() + BLOCK) as u64)?;
         self.file.write(&self.piece, BLOCK as u64 + self.number * PIECE as u64)?;
         self.number += 1;
         self.piece.clear();

@@ -56,6 +56,8 @@ bugs! {
     OtherBodyTaken = "other_body_taken";
     /// Ids are forgotten after half of their day.
     IdForgotten = "id_forgotten";
+    /// A bundle is let in when there is room for each of its parts alone.
+    BundlePassesBound = "bundle_passes_bound";
     /// Ids are taken that lie too far ahead.
     AheadTaken = "ahead_taken";
     /// The item of a job that was done last is done again.

@@ -119,6 +119,7 @@ points! {
     CheckedLength = "record.checked: not a record's blocks";
     CheckedBlock = "record.checked: a block's check, or not of this record";
     CheckedHeader = "record.checked: the header is not that of these blocks";
+    CheckedEntries = "record.checked: not as many entries as the header says, or none that add up";
     FindOther = "reader.find: another record is there than the one that is known";
     HeadRotten = "journal.end_of: no record begins where one should";
     // ── engine: asking ──
@@ -156,6 +157,7 @@ points! {
     FoldOther = "fold.take: not the record that follows";
     FoldReplay = "fold.take: the record does not say what deciding it again gives";
     SnapshotLocked = "snapshot.make: another process makes one";
+    SnapshotReserve = "snapshot.make: what is free on the disk is kept for the journal";
     SnapshotLeft = "snapshot.make: what is left of one that could not be made cannot be removed";
     SnapshotStale = "snapshot.make: one that is there is not of this journal, or cannot be read";
     SnapshotNames = "snapshot.newest: the folder cannot be read";

@@ -4,7 +4,7 @@
 //! fills up. Paths are only names here; nothing of a file system is used that is not named by this trait.
 
 use crate::sync::TRIED;
-use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags, fadvise, fallocate, flock};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags, fadvise, fallocate, flock, statvfs};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::OsString;
@@ -48,6 +48,11 @@ pub trait Disk: Send + Sync {
     fn lock(&self, folder: &Path, shared: bool) -> Result<Option<Box<dyn Lock>>>;
     /// Memory of a file of this length that outlives the process: made, its space taken, when it is not there.
     fn map(&self, path: &Path, bytes: usize) -> Result<Box<dyn Mapped>>;
+    /// Bytes that whoever asks may still take on the disk of this folder; no bound where it is not known.
+    fn free_bytes(&self, folder: &Path) -> Result<u64> {
+        let _ = folder;
+        Ok(u64::MAX)
+    }
     /// Tells whoever looks after the machine what is wrong on it, though the bank goes on. Nobody looks after a disk
     /// that is made up.
     fn tell(&self, what: &str) {
@@ -188,6 +193,11 @@ impl Disk for SystemDisk {
         }?;
         let memory = NonNull::new(map.cast()).ok_or(ErrorKind::OutOfMemory)?;
         Ok(Box::new(Mapping { memory, bytes }))
+    }
+
+    fn free_bytes(&self, folder: &Path) -> Result<u64> {
+        let space = retry_on_intr(|| statvfs(folder))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
 
     fn has_threads(&self) -> bool {

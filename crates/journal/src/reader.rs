@@ -63,6 +63,11 @@ impl Reader {
         self.journal_id
     }
 
+    /// Bytes of each of its segments.
+    pub fn segment_bytes(&self) -> u64 {
+        self.layout.segment_blocks * BLOCK as u64
+    }
+
     /// The hash that the first record names as that of the one before it.
     pub fn genesis(&self) -> [u8; 32] {
         genesis_hash(self.journal_id)

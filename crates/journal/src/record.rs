@@ -112,6 +112,13 @@ impl<'a> Record<'a> {
             reached(Point::CheckedHeader);
             return None;
         }
+        // Those that do not add up are none.
+        let walked = blocks.chunks_exact(BLOCK).enumerate();
+        let walked = walked.flat_map(|(i, block)| walk(block, if i == 0 { FIRST_UNIT } else { 1 }));
+        if walked.map(|entry| entry.map(|_| 1)).sum::<Option<u64>>() != Some(header.count.into()) {
+            reached(Point::CheckedEntries);
+            return None;
+        }
         let hash = *blake3::hash(blocks).as_bytes();
         Some(Record { header, start_block: first.number, hash, blocks })
     }

@@ -135,6 +135,23 @@ impl Index {
         true
     }
 
+    /// Whether it is fitted, and given back, section by section.
+    pub fn is_large(&self) -> bool {
+        self.large.is_some()
+    }
+
+    /// Whether it has a section of this number, from zero.
+    pub fn has_section(&self, number: usize) -> bool {
+        self.large.is_some() && number < SECTIONS
+    }
+
+    /// Gives back the memory of the section of this number, if there is one: nothing will be found in it.
+    pub fn give_back_section(&mut self, number: usize) {
+        if let Some(section) = self.large.as_mut().and_then(|large| large.sections.get_mut(number)) {
+            section.table = Table::new();
+        }
+    }
+
     /// Asks for the line in which this hash stands.
     #[inline]
     pub fn prefetch(&self, hash: u64) {

@@ -23,6 +23,7 @@ compile_error!("journal bytes are little-endian and are read in place");
 
 pub mod account;
 pub mod accounts;
+mod buckets;
 pub mod code;
 pub mod digest;
 pub mod entry;

@@ -1,9 +1,10 @@
 //! The way up to new rules, and the way back, on journals kept as files.
 //!
 //! `tests/fixtures/rules-1.gz` is the journal of a program that knows rules 1 only; `rules-1-then-2.gz` is the
-//! same journal after a newer program activated rules 2 and went on. Both are made through the real engine by
-//! the very requests below, with fixed ids, times and journal id, so that each program writes the same bytes
-//! again; `hashes` holds the bytes themselves. To make them anew:
+//! same journal after a newer program activated rules 2 and went on; `rules-2.gz` is that of another bank, whose
+//! small window bundles filled beyond its bound, and `rules-2-then-3.gz` goes on from there under rules 3. All are made through the
+//! real engine by the very requests below, with fixed ids, times and journal id, so that each program writes the same
+//! bytes again; `hashes` holds those of the bytes themselves. To make them anew:
 //!
 //! ```sh
 //! PABAL_WRITE_FIXTURES=1 cargo test -p pabal kept_journals
@@ -160,6 +161,55 @@ fn activation_and_a_day_under_rules_2(desk: &mut Desk, days: u16) {
     desk.one(|id| command::reverse(id, paid.position, 400), Code::Done);
 }
 
+/// Ids that the window of the other bank holds.
+const SMALL: u32 = 16;
+
+/// A bank under rules 2 whose window is small: bundles fill it beyond its bound.
+fn a_small_window_under_rules_2(desk: &mut Desk) {
+    desk.one(|id| command::found(id, SMALL, 7, 2, Date(DATE)), Code::Done);
+    let open = |number, class, overdraft| move |id| command::open(id, number, class, WON, number, overdraft);
+    desk.one(open(A, Class::CustomerDeposit, 0), Code::Done);
+    desk.one(open(B, Class::CustomerDeposit, 0), Code::Done);
+    desk.one(open(CASH, Class::Cash, UNLIMITED), Code::Done);
+    desk.one(|id| command::post(id, Kind::CashDeposit, CASH, A, 100_000, WON), Code::Done);
+    desk.transfers(SMALL as usize, Code::Done);
+    // All that is older than the window goes with the next id.
+    desk.later(25 * HOUR_MS);
+    desk.one(b_pays_back, Code::Done);
+    for parts in [3, 2 * SMALL as usize, SMALL as usize + 1] {
+        desk.transfers(parts, Code::Done);
+        for _ in 0..3 {
+            desk.one(b_pays_back, Code::Done);
+        }
+    }
+    desk.one(|id| command::activate_rules(id, 4), Code::RulesUnknown);
+    desk.transfers(SMALL as usize + 1, Code::Done);
+}
+
+/// Rules 3 are activated, the window still beyond its bound; what differs is that no bundle fills it so any more.
+fn activation_and_a_day_under_rules_3(desk: &mut Desk) {
+    desk.one(|id| command::activate_rules(id, 3), Code::Done);
+    desk.one(|id| command::activate_rules(id, 3), Code::RulesUnknown);
+    for parts in [3, SMALL as usize, SMALL as usize] {
+        desk.transfers(parts, Code::Done);
+        desk.transfers(SMALL as usize + 1, Code::StateFull);
+        desk.one(b_pays_back, Code::Done);
+    }
+    desk.one(|id| command::activate_rules(id, 4), Code::RulesUnknown);
+    // Of what is older than the window one half second goes with each id.
+    for _ in 0..5 {
+        desk.one(b_pays_back, Code::Done);
+    }
+    desk.later(25 * HOUR_MS);
+    for _ in 0..3 {
+        desk.one(b_pays_back, Code::Done);
+    }
+}
+
+fn b_pays_back(id: Id) -> Command {
+    command::post(id, Kind::Transfer, B, A, 1, WON)
+}
+
 /// Someone at a running bank, sending one request after the other.
 struct Desk {
     engine: Engine<BankMachine>,
@@ -257,6 +307,14 @@ impl Desk {
         self.ask(&parts[2..], &failed);
     }
 
+    /// A bundle of so many transfers, all of them with this outcome.
+    fn transfers(&mut self, parts: usize, wanted: Code) {
+        let mut bundle: Vec<Command> =
+            (0..parts).map(|_| command::post(self.id(), Kind::Transfer, A, B, 2, WON)).collect();
+        bundle[..parts - 1].iter_mut().for_each(|part| part.header.flags |= flags::LINKED);
+        self.ask(&bundle, &vec![wanted; parts]);
+    }
+
     fn records(&mut self) {
         let long = (0..900u32).map(|i| b'a' + (i % 26) as u8).collect::<Vec<u8>>();
         let records: [(u64, &[u8], Code); 4] = [
@@ -334,8 +392,8 @@ fn keep(name: &str, bytes: &[u8]) {
     std::fs::write(fixtures().join(format!("{name}.gz")), packer.finish().expect("packed")).expect("written");
 }
 
-/// Both journals as today's programs write them.
-fn made_now() -> [(&'static str, Vec<u8>); 2] {
+/// The journals as today's programs write them.
+fn made_now() -> [(&'static str, Vec<u8>); 4] {
     let data = tempdir().expect("a folder");
     let mut desk = Desk::open(data.path(), 1, 0).expect("a new bank");
     first_days(&mut desk);
@@ -344,7 +402,20 @@ fn made_now() -> [(&'static str, Vec<u8>); 2] {
     let mut desk = Desk::open(data.path(), 2, 24).expect("opened");
     activation_and_a_day_under_rules_2(&mut desk, 2);
     desk.stop();
-    [("rules-1", first), ("rules-1-then-2", bytes(data.path()))]
+    let other = tempdir().expect("a folder");
+    let mut desk = Desk::open(other.path(), 2, 0).expect("a new bank");
+    a_small_window_under_rules_2(&mut desk);
+    desk.stop();
+    let second = bytes(other.path());
+    let mut desk = Desk::open(other.path(), 3, 30).expect("opened");
+    activation_and_a_day_under_rules_3(&mut desk);
+    desk.stop();
+    [
+        ("rules-1", first),
+        ("rules-1-then-2", bytes(data.path())),
+        ("rules-2", second),
+        ("rules-2-then-3", bytes(other.path())),
+    ]
 }
 
 #[test]
@@ -371,12 +442,12 @@ fn kept_journals_are_what_the_programs_write() {
 // ── the way up, and the way back ─────────────────────────────────────────────────────────────────
 
 /// Replays everything as a program that knows rules up to `known`: bytes and digests are compared by the
-/// replay itself. Gives how many batches stand there under rules 1 and under rules 2.
-fn replay(data: &Path, known: u32) -> Result<[u64; 2], pabal_journal::Error> {
+/// replay itself. Gives how many batches stand there under rules 1, 2 and 3.
+fn replay(data: &Path, known: u32) -> Result<[u64; 3], pabal_journal::Error> {
     let dir = data.join(JOURNAL);
     let machine = BankMachine(Bank::knowing(known));
     let mut replay = Replay::new(machine, Reader::open(&dir)?);
-    let mut batches = [0; 2];
+    let mut batches = [0; 3];
     let scanned = Reader::open(&dir)?.scan(&mut |record| {
         replay.record(record)?;
         batches[record.header.rules as usize - 1] +=
@@ -392,10 +463,32 @@ fn a_journal_of_rules_1_is_folded_by_newer_programs_and_decided_again_by_its_own
     let data = kept("rules-1");
     let before = bytes(data.path());
     for known in [1, 2, 3] {
-        let [old, new] = replay(data.path(), known).expect("replayed");
-        assert!(old > 40 && new == 0, "{old} and {new} batches");
+        let [old, new, newest] = replay(data.path(), known).expect("replayed");
+        assert!(old > 40 && new == 0 && newest == 0, "{old}, {new} and {newest} batches");
     }
     assert!(bytes(data.path()) == before, "reading changed the journal");
+}
+
+/// Rules 3 say more of the same: what bundles did to the window under rules 2 is folded as it was decided, and the
+/// window comes out the same to the last id.
+#[test]
+fn a_journal_whose_window_passed_its_bound_under_rules_2_is_folded_and_goes_on_under_rules_3() {
+    for known in [2, 3, 4] {
+        let [_, old, new] = replay(kept("rules-2").path(), known).expect("replayed");
+        assert!(old > 10 && new == 0, "{old} and {new} batches");
+    }
+    let data = kept("rules-2-then-3");
+    for known in [3, 4] {
+        let [_, old, new] = replay(data.path(), known).expect("replayed");
+        assert!(old > 10 && new > 10, "{old} and {new} batches");
+    }
+    let Err(refused) = Desk::open(data.path(), 2, 72) else { panic!("opened") };
+    assert!(refused.to_string().contains("use a newer one"), "{refused}");
+    let mut desk = Desk::open(data.path(), 3, 72).expect("opened");
+    desk.transfers(SMALL as usize, Code::Done);
+    desk.transfers(SMALL as usize + 1, Code::StateFull);
+    desk.stop();
+    replay(data.path(), 3).expect("replayed");
 }
 
 #[test]
@@ -406,7 +499,7 @@ fn a_newer_program_opens_it_activates_the_new_rules_and_goes_on() {
     activation_and_a_day_under_rules_2(&mut desk, 3);
     desk.stop();
     for known in [2, 3] {
-        let [old, new] = replay(data.path(), known).expect("replayed");
+        let [old, new, _] = replay(data.path(), known).expect("replayed");
         assert!(old > 40 && new > 10, "{old} and {new} batches");
     }
     // And once more after a stop, in the middle of rules 2.

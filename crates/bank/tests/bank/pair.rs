@@ -2,7 +2,7 @@
 
 use crate::sink::{Replay, Teller};
 use pabal_bank::ledger::{Digest, Op};
-use pabal_bank::{Context, Reply};
+use pabal_bank::{Context, RULES_CURRENT, Reply};
 use pabal_drill::model::{Model, check_digest, compare};
 use pabal_drill::sent::Sent;
 
@@ -106,8 +106,12 @@ impl Pair {
     }
 
     pub fn check_replays(&mut self) {
-        for how in [Replay::Decide, Replay::Fold, Replay::Knowing(2)] {
+        for how in [Replay::Decide, Replay::Fold, Replay::Knowing(RULES_CURRENT)] {
             self.teller.check_replay(how);
+        }
+        let rules = self.teller.bank.moment().rules;
+        if rules > 0 {
+            self.teller.check_replay(Replay::Knowing(rules));
         }
     }
 }

@@ -3,12 +3,16 @@
 use crate::sink::{KRW, ONLINE, Replay, START_MS, Teller};
 use pabal_bank::ledger::account::UNLIMITED;
 use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Status};
-use pabal_bank::{Mode, command};
+use pabal_bank::{Mode, RULES_CURRENT, command};
 use pabal_drill::sent::{Sent, linked};
 
 /// A bank with a customer (1), whose overdraft is given, cash (9), and a window of this many ids.
 fn bank(capacity: u32, overdraft: i64) -> Teller {
-    let mut teller = Teller::founded(capacity, 2);
+    bank_under(2, capacity, overdraft)
+}
+
+fn bank_under(rules: u32, capacity: u32, overdraft: i64) -> Teller {
+    let mut teller = Teller::founded(capacity, rules);
     for (number, class, overdraft) in
         [(1, Class::CustomerDeposit, overdraft), (2, Class::CustomerDeposit, 0), (9, Class::Cash, UNLIMITED)]
     {
@@ -197,4 +201,31 @@ fn after_the_last_rules_there_are_none() {
     assert_eq!((replies[0].code, teller.bank.moment().rules), (Code::Done, u32::MAX));
     let id = teller.id();
     assert_eq!(teller.ask(command::activate_rules(id, 0)).code, Code::RulesUnknown);
+}
+
+/// Each part of a bundle asked for room alone, so that bundles brought a window of 100 ids to 198,901: memory without
+/// a bound, and snapshots that no longer loaded.
+#[test]
+fn bundles_do_not_pass_the_bound_of_the_window() {
+    let mut teller = bank_under(RULES_CURRENT, 100, UNLIMITED);
+    let passed_ms = teller.now_ms + 1000;
+    teller.now_ms += 200_000;
+    // All of one half second but the last, which has passed and is the next that can be forgotten.
+    let send = |teller: &mut Teller, passed_ms: u64| {
+        let mut bundle: Vec<Sent> = (1..80).map(|_| withdraw(teller.id(), 1).into()).collect();
+        bundle.push(withdraw(teller.id_at(passed_ms), 1).into());
+        let replies = teller.send(&linked(bundle));
+        assert!(replies.iter().all(|reply| reply.code == replies[0].code), "all parts or none: {replies:?}");
+        assert!(teller.bank.ids() <= 100, "{} ids", teller.bank.ids());
+        replies[0].code
+    };
+    assert_eq!(send(&mut teller, passed_ms), Code::Done);
+    for round in 1..200 {
+        assert_eq!(send(&mut teller, passed_ms + round * 512), Code::StateFull);
+    }
+    teller.now_ms += 512;
+    let passed_ms = teller.now_ms;
+    assert_eq!(send(&mut teller, passed_ms), Code::Done, "there is room again");
+    teller.check_replay(Replay::Decide);
+    teller.check_replay(Replay::Fold);
 }

@@ -1,7 +1,7 @@
 //! A journal in memory for tests, and a teller who sends commands to a bank that writes to it.
 
 use pabal_bank::ledger::{Command, Date, Id, Op, Posting, entry::flags};
-use pabal_bank::{Bank, Context, Mode, Reply, command};
+use pabal_bank::{Bank, Context, Mode, RULES_CURRENT, Reply, command};
 use pabal_drill::sent::Sent;
 use std::collections::BTreeSet;
 use zerocopy::FromBytes;
@@ -183,7 +183,7 @@ impl Teller {
 
     /// Replays the journal into a new bank: entries and digest must be the same.
     pub fn check_replay(&mut self, how: Replay) {
-        let mut bank = Bank::knowing(if let Replay::Knowing(rules) = how { rules } else { 2 });
+        let mut bank = Bank::knowing(if let Replay::Knowing(rules) = how { rules } else { RULES_CURRENT });
         let mut journal = Memory::default();
         for group in &self.groups {
             bank.begin(group.time_ms);

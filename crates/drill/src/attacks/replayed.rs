@@ -5,6 +5,7 @@ use super::bank::{BankBed, config, folder, start};
 use super::bed::says_so;
 use crate::disk::SimDisk;
 use crate::sent::Sent;
+use pabal_bank::RULES_CURRENT;
 use pabal_engine::RequestHeader;
 use pabal_engine::request::Lane;
 use pabal_fault::Point;
@@ -168,8 +169,10 @@ fn time() {
 }
 
 fn rules() {
-    let change = |record: &mut Decided| record.header.rules = 3;
-    refused(false, change, |record| format!("record {} was decided under rules 3", record.header.sequence));
+    let change = |record: &mut Decided| record.header.rules = RULES_CURRENT + 1;
+    refused(false, change, |record| {
+        format!("record {} was decided under rules {}", record.header.sequence, RULES_CURRENT + 1)
+    });
 }
 
 fn outcome() {

@@ -5,12 +5,13 @@ use super::bank::{BankBed, DATA, SEGMENT_BLOCKS, answer, config, folder, request
 use crate::disk::image::{BLOCK, Loss};
 use crate::disk::{Access, Fault, SimDisk};
 use crate::sent::Sent;
+use pabal_bank::ledger::Code;
 use pabal_core::BankMachine;
 use pabal_engine::fold::NotTaken;
-use pabal_engine::snapshot::{KEPT, SNAPSHOTS};
+use pabal_engine::snapshot::{KEPT, RESERVE_SEGMENTS, SNAPSHOTS};
 use pabal_engine::{EngineConfig, Fold, Machine, Stepper};
 use pabal_fault::Point;
-use pabal_journal::{Disk, Reader, Record};
+use pabal_journal::{Disk, Reader, Record, RecordHeader, UNIT};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +41,8 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "two who make a snapshot", points: &[Point::SnapshotLocked], run: two },
     Attack { name: "a making that fails at each step", points: &[Point::SnapshotLeft], run: fails },
     Attack { name: "a making that dies at each step", points: &[], run: dies },
-    Attack { name: "a making on a disk that is full", points: &[], run: full },
+    Attack { name: "a making on a disk that is full", points: &[Point::SnapshotReserve], run: full },
+    Attack { name: "a making beside a bank whose disk is nearly full", points: &[], run: beside },
     Attack {
         name: "snapshots of a journal that was put back from an older copy",
         points: &[Point::SnapshotStale],
@@ -58,7 +60,7 @@ pub const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "blocks that are no record",
-        points: &[Point::CheckedLength, Point::CheckedBlock, Point::CheckedHeader],
+        points: &[Point::CheckedLength, Point::CheckedBlock, Point::CheckedHeader, Point::CheckedEntries],
         run: no_record,
     },
 ];
@@ -283,7 +285,7 @@ fn fails() {
     assert!(failed > 3, "{failed} steps failed");
     // And what is left of one stays, where the disk does not even let it go.
     let fold = folded(&bed.disk);
-    bed.disk.set_free(Some(1));
+    bed.disk.set_free(Some(RESERVE_SEGMENTS as usize * SEGMENT_BLOCKS as usize + 1));
     bed.disk.arm_next(Access::Remove, Fault::Fails);
     assert!(fold.snapshot().is_err(), "no room");
     assert_eq!(files(&bed.disk).len(), KEPT + 1);
@@ -334,26 +336,53 @@ fn dies() {
     bed.is_whole();
 }
 
-/// Nothing is left of one that found no space: it may be all that the journal still has.
+/// Nothing is left of one that found no space, and none takes what is the journal's: it may be all that that still has.
 fn full() {
     let (bed, _, newer) = with_snapshots();
     let right = begins(&bed.disk);
-    for free in 0..8 {
-        let disk = SimDisk::with(bed.disk.image(), free);
+    let reserve = RESERVE_SEGMENTS as usize * SEGMENT_BLOCKS as usize;
+    let (mut refused, mut made) = (0, 0);
+    for free in (0..8).chain([reserve - 1]).chain(reserve..reserve + 12) {
+        let disk = SimDisk::with(bed.disk.image(), free as u64);
         let (fold, before, used) = (folded(&disk), files(&disk), disk.image().used());
-        disk.set_free(Some(free as usize));
+        disk.set_free(Some(free));
         if let Err(error) = fold.snapshot() {
+            refused += 1;
             assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
             assert_eq!((files(&disk), disk.image().used()), (before, used));
             assert_eq!((begins(&disk), right.0), (right, Some(newer)));
             disk.set_free(None);
             fold.snapshot().expect("made now").expect("something is new");
         } else {
-            assert!(free > 0, "it takes some");
+            made += 1;
+            // It replaces one that is as long, or it leaves the reserve.
+            assert!(free > reserve, "{free} of {reserve}");
         }
         assert_eq!(begins(&disk), (Some(fold.sequence()), right.1));
     }
+    assert!(refused > 9 && made > 3, "{refused} refused, {made} made");
     bed.is_whole();
+}
+
+/// A bank on a nearly full disk goes on for as long when someone tries to make snapshots beside it.
+fn beside() {
+    let requests = |with_snapshots: bool| {
+        let (mut bed, mut bank) = BankBed::founded();
+        bed.disk.set_free(Some(RESERVE_SEGMENTS as usize * SEGMENT_BLOCKS as usize + 1));
+        for done in 0..10_000 {
+            if with_snapshots {
+                let _ = folded(&bed.disk).snapshot();
+            }
+            let paid = bed.deposit();
+            if bed.ask(&mut bank, &[paid]).expect("it runs")[0].code == Code::DiskFull {
+                return done;
+            }
+        }
+        panic!("the disk is bounded");
+    };
+    let without = requests(false);
+    assert!(without > 10, "{without} requests");
+    assert_eq!(requests(true), without);
 }
 
 /// Snapshots of records that the journal has no more are not kept instead of those of records that it has.
@@ -595,6 +624,10 @@ fn follows() {
 }
 
 fn no_record() {
+    /// Where a record says how many entries it has, where the first begins, and where that says how long it is.
+    const COUNT: usize = UNIT + std::mem::offset_of!(RecordHeader, count);
+    const FIRST_ENTRY: usize = 3 * UNIT;
+    const LENGTH: usize = 5;
     let (bed, ..) = with_snapshots();
     let words = records(&bed.disk).into_iter().find(|words| words.len() > BLOCK / 8).unwrap_or_default();
     let words = if words.is_empty() { records(&bed.disk).remove(0) } else { words };
@@ -606,11 +639,13 @@ fn no_record() {
         spoiled.as_mut_bytes()[at] ^= 1;
         assert!(Record::checked(spoiled.as_bytes()).is_none(), "byte {at}");
     }
-    // The block's check put right, the header another's.
-    let mut spoiled = words.clone();
-    let bytes = spoiled.as_mut_bytes();
-    bytes[64] ^= 1;
-    let check = crc32c::crc32c(&bytes[4..BLOCK]);
-    bytes[..4].copy_from_slice(&check.to_le_bytes());
-    assert!(Record::checked(spoiled.as_bytes()).is_none());
+    // The block's check put right: the header another's, more or fewer entries than it says, and one too long.
+    for (at, flip) in [(64, 1), (COUNT, 1), (COUNT, 2), (COUNT + 3, 1), (FIRST_ENTRY + LENGTH, 0x80)] {
+        let mut spoiled = words.clone();
+        let bytes = spoiled.as_mut_bytes();
+        bytes[at] ^= flip;
+        let check = crc32c::crc32c(&bytes[4..BLOCK]);
+        bytes[..4].copy_from_slice(&check.to_le_bytes());
+        assert!(Record::checked(spoiled.as_bytes()).is_none(), "byte {at}");
+    }
 }

@@ -58,6 +58,12 @@ impl Disk for SimDisk {
         })
     }
 
+    fn free_bytes(&self, folder: &Path) -> Result<u64> {
+        plain(self, Access::Free, folder, |world| {
+            Ok((world.capacity.saturating_sub(world.image.used()) as u64).saturating_mul(BLOCK as u64))
+        })
+    }
+
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
         let id = plain(self, Access::Open, path, |world| world.image.find(path).ok_or_else(missing))?;
         Ok(Arc::new(SimFile { disk: self.clone(), path: path.into(), id }))

@@ -56,6 +56,7 @@ pub enum Access {
     Lock,
     Map,
     Length,
+    Free,
     Read,
     Reserve,
     Write,

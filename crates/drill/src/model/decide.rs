@@ -194,10 +194,10 @@ impl Model {
                 self.date = c.value_date.0;
             }
             Op::ActivateRules => {
-                if self.rules != 1 || c.amount != 2 || self.rules_known < 2 {
+                if c.amount != self.rules as i64 + 1 || c.amount > self.rules_known as i64 {
                     return Err(Code::RulesUnknown);
                 }
-                self.rules = 2;
+                self.rules += 1;
             }
             Op::KeepRecord => {
                 let key = (c.kind, c.target.low);

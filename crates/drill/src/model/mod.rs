@@ -161,7 +161,7 @@ fn refuse(code: Code) -> Reply {
 impl Model {
     /// A bank that is not founded.
     pub fn new() -> Model {
-        Model { rules_known: 2, ..Model::default() }
+        Model { rules_known: 3, ..Model::default() }
     }
 
     // ── what can be asked ────────────────────────────────────────────────────────────────────────
@@ -352,7 +352,11 @@ impl Model {
         if known > 0 {
             return all(Code::BundleMixed);
         }
-        asked.into_iter().filter_map(Result::err).next_back().and_then(|refused| all(refused.code))
+        match asked.into_iter().filter_map(Result::err).next_back() {
+            Some(refused) => all(refused.code),
+            None if !self.may_come_together(context, sent) => all(Code::StateFull),
+            None => None,
+        }
     }
 
     fn bundle(&mut self, context: &Context, sent: &[Sent], at: &mut dyn FnMut(usize) -> u64) -> Vec<Reply> {

@@ -42,12 +42,49 @@ impl Model {
         if is_ahead(c.id) && ahead >= (capacity as usize / 16).max(1) {
             return Err(refuse(Code::StateFull));
         }
-        let old = self.window.iter().any(|(id, ..)| self.is_outdated(*id));
-        if self.window.len() < capacity as usize || old || self.given_up(class).is_some() {
-            Ok(())
+        let room = if self.rules < 3 {
+            let old = self.window.iter().any(|(id, ..)| self.is_outdated(*id));
+            self.window.len() < capacity as usize || old || self.given_up(&self.window, class).is_some()
         } else {
-            Err(refuse(Code::StateFull))
+            self.could_take(class, 1)
+        };
+        if room { Ok(()) } else { Err(refuse(Code::StateFull)) }
+    }
+
+    /// Whether all parts of a bundle, each of which may be decided alone, may be decided together: since rules 3
+    /// they must all find a place.
+    pub(super) fn may_come_together(&self, context: &Context, sent: &[Sent]) -> bool {
+        let Some((capacity, _)) = self.founded.filter(|_| self.rules >= 3 && context.job.is_none()) else {
+            return true;
+        };
+        let class = context.class.min(4) as usize;
+        let is_ahead = |id: Id| id.time_ms() / 512 > self.now_ms / 512;
+        let coming = sent.iter().filter(|one| is_ahead(one.command().id)).count();
+        let there = self.window.iter().filter(|(id, c, _)| *c == class && is_ahead(*id)).count();
+        (coming == 0 || there + coming <= (capacity as usize / 16).max(1))
+            && self.could_take(class, sent.len())
+    }
+
+    /// Whether so many of a class find a place, tried out: one stretch after the other is forgotten as long as there
+    /// are too many.
+    fn could_take(&self, class: usize, parts: usize) -> bool {
+        let Some((capacity, _)) = self.founded else { return false };
+        let mut left = self.window.clone();
+        while left.len() + parts > capacity as usize {
+            let Some((stretch, of)) = self.goes_next(&left, class) else { return false };
+            left.retain(|(id, c, _)| id.time_ms() / 512 != stretch || of.is_some_and(|of| of != *c));
         }
+        true
+    }
+
+    /// Which stretch is forgotten next to make room for this class: the oldest when it is outdated, else what one
+    /// class gives up.
+    fn goes_next(&self, window: &[(Id, usize, u64)], coming: usize) -> Option<(u64, Option<usize>)> {
+        let oldest = window.iter().map(|(id, ..)| *id).min_by_key(|id| id.time_ms())?;
+        if self.is_outdated(oldest) {
+            return Some((oldest.time_ms() / 512, None));
+        }
+        self.given_up(window, coming).map(|(stretch, class)| (stretch, Some(class)))
     }
 
     /// Ids are forgotten by stretches of 512 ms.
@@ -58,11 +95,11 @@ impl Model {
     /// Which stretch of which class is given up when a new id of this class comes and all is full: the oldest
     /// of the class that is furthest over its share, of those that are over it, or are this one, and whose
     /// oldest has passed.
-    fn given_up(&self, coming: usize) -> Option<(u64, usize)> {
+    fn given_up(&self, window: &[(Id, usize, u64)], coming: usize) -> Option<(u64, usize)> {
         let capacity = self.founded?.0 as i64;
         let mut worst: Option<(i64, u64, usize)> = None;
         for (class, share) in [40, 25, 15, 5, 0].into_iter().enumerate() {
-            let of_class = || self.window.iter().filter(|(_, c, _)| *c == class);
+            let of_class = || window.iter().filter(|(_, c, _)| *c == class);
             let over = of_class().count() as i64 + (coming == class) as i64 - capacity * share / 100;
             let oldest = of_class().map(|(id, ..)| id.time_ms() / 512).min();
             let Some(stretch) = oldest.filter(|stretch| (stretch + 1) * 512 <= self.now_ms) else { continue };
@@ -101,16 +138,44 @@ impl Model {
             self.jobs.entry(job).or_default().0 += 1;
         } else if let Some((capacity, _)) = self.founded {
             let class = context.class.min(4) as usize;
-            let now_ms = self.now_ms;
-            self.window.retain(|(id, ..)| (id.time_ms() / 512 + 1) * 512 + DAY_MS >= now_ms);
-            if self.window.len() >= capacity as usize
-                && let Some((stretch, victim)) = self.given_up(class)
-            {
-                self.window.retain(|(id, c, _)| *c != victim || id.time_ms() / 512 != stretch);
-                self.horizon_ms = self.horizon_ms.max((stretch + 1) * 512);
+            if self.rules < 3 {
+                self.forget_as_before(capacity as usize, class);
+            } else {
+                self.forget(capacity as usize, class);
             }
             self.window.push((sent.command().id, class, position));
         }
         Reply { code, again: false, position, debit_balance: balances.0, credit_balance: balances.1 }
+    }
+
+    /// Under rules 1 and 2: all that is outdated, and at the bound one stretch more.
+    fn forget_as_before(&mut self, capacity: usize, class: usize) {
+        let now_ms = self.now_ms;
+        self.window.retain(|(id, ..)| (id.time_ms() / 512 + 1) * 512 + DAY_MS >= now_ms);
+        if self.window.len() >= capacity
+            && let Some((stretch, victim)) = self.given_up(&self.window, class)
+        {
+            self.give_up(stretch, victim);
+        }
+    }
+
+    /// Since rules 3: one stretch that is outdated, and at the bound as many as are needed.
+    fn forget(&mut self, capacity: usize, class: usize) {
+        let mut gone = 0;
+        while let Some((stretch, of)) = self.goes_next(&self.window, class) {
+            match of {
+                None if gone == 0 || self.window.len() >= capacity => {
+                    self.window.retain(|(id, ..)| id.time_ms() / 512 != stretch);
+                }
+                Some(victim) if self.window.len() >= capacity => self.give_up(stretch, victim),
+                _ => break,
+            }
+            gone += 1;
+        }
+    }
+
+    fn give_up(&mut self, stretch: u64, victim: usize) {
+        self.window.retain(|(id, c, _)| *c != victim || id.time_ms() / 512 != stretch);
+        self.horizon_ms = self.horizon_ms.max((stretch + 1) * 512);
     }
 }

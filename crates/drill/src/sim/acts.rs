@@ -203,7 +203,7 @@ impl Maker {
                 let date = (model.date as i32 + days).clamp(0, u16::MAX as i32);
                 command::advance_date(id, Date(date as u16)).into()
             }
-            5 => command::activate_rules(id, self.random.below(4) as u32).into(),
+            5 => command::activate_rules(id, self.random.below(5) as u32).into(),
             6 => {
                 let length = self.random.of(&[0, 1, 60, 200, 1000, command::RECORD_BYTES_MAX]);
                 let (kind, key) = (self.random.below(2) as u16, self.random.below(12));

@@ -431,7 +431,11 @@ impl Judge {
             // What a program did not know when it decided, it says by its refusal.
             let op = sent[0].command().header.op;
             if op == Op::ActivateRules as u16 || op == Op::Found as u16 {
-                self.model.rules_known = if said[0].code == Code::RulesUnknown { 1 } else { 2 };
+                let c = sent[0].command();
+                let asked = if op == Op::Found as u16 { c.target.high } else { c.amount as u64 };
+                let unknown = said[0].code == Code::RulesUnknown;
+                self.model.rules_known =
+                    if unknown { (asked as u32).saturating_sub(1) } else { Model::new().rules_known };
             }
         }
         let last = self.history.last().map_or(0, |last| last.position);

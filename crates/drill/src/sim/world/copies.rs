@@ -8,6 +8,7 @@ use super::super::tap::Judged;
 use super::{DATA, Death, World};
 use crate::disk::image::{BLOCK, block, bytes};
 use crate::model::compare;
+use pabal_bank::RULES_CURRENT;
 use pabal_core::machine::Query;
 use pabal_engine::fold::NotTaken;
 use pabal_engine::snapshot::SNAPSHOTS;
@@ -37,7 +38,9 @@ impl World {
     /// A copy begins with what stands in the files, whether or not the bank lives.
     pub(super) fn open_copy(&mut self) {
         (self.copy, self.copy_follower) = (None, None);
-        let knowing = if self.random.one_in(10) { 1 } else { 2 };
+        let older = self.random.one_in(10);
+        let knowing =
+            if older { 1 + self.random.below(RULES_CURRENT as u64 - 1) as u32 } else { RULES_CURRENT };
         self.beside.judge().starts(knowing);
         self.beside.judge().hears_of(&self.bench.judge());
         let opened = self.reading(|world| {

@@ -131,7 +131,7 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
     let mut world = World {
         segment_blocks,
         journal_id: random.bits(),
-        knowing: 1 + random.below(2) as u32,
+        knowing: 1 + random.below(pabal_bank::RULES_CURRENT as u64) as u32,
         danger: random.of(&[20, 60, 200]),
         random,
         disk,
@@ -402,7 +402,7 @@ impl World {
         self.disk.heal();
         self.look();
         // By the newest program, which folds what older ones decided.
-        self.knowing = 2;
+        self.knowing = pabal_bank::RULES_CURRENT;
         self.start();
         self.report.decided = self.bench.judge().model.decided;
         self.stop();

@@ -6,6 +6,7 @@ use super::{DATA, Death, GAP_MS_MAX, STARTS_MAX, World, may_begin};
 use crate::disk::Fault;
 use crate::disk::image::Loss;
 use crate::model::compare;
+use pabal_bank::RULES_CURRENT;
 use pabal_engine::{EngineConfig, Error, ReplayError, Stepper, TimeSource};
 use pabal_journal::JournalConfig;
 use std::path::Path;
@@ -14,7 +15,7 @@ impl World {
     pub(super) fn start(&mut self) {
         let mut confirmed: Option<u64> = None;
         if self.random.one_in(8) {
-            self.knowing = 1 + self.random.below(2) as u32;
+            self.knowing = 1 + self.random.below(RULES_CURRENT as u64) as u32;
         }
         // The recovery itself is in danger too.
         if self.report.ticks > 0 && self.random.one_in(8) {
