@@ -10,4 +10,5 @@ pub mod reader;
 pub mod serve;
 pub mod show;
 pub mod simulate;
+pub mod state;
 pub mod verify;
