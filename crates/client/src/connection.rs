@@ -295,7 +295,7 @@ impl Connection {
     }
 
     /// The same, and ends too when the other descriptor can be read.
-    pub(crate) fn poll_or(&mut self, other: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<(), Error> {
+    pub fn poll_or(&mut self, other: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<(), Error> {
         self.flush();
         if self.whole_frame() || self.ended.is_some() {
             return Ok(());

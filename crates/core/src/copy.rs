@@ -6,10 +6,12 @@
 
 use crate::credentials::Credentials;
 use crate::machine::BankMachine;
-use crate::question::Question;
+use crate::question::{Asks, Question};
+use crate::read::ReadError;
 use crate::walk::{Walk, Walkers};
 use pabal_bank::ledger::Code;
 use pabal_engine::{Fold, Machine};
+use pabal_journal::Reader;
 use pabal_wire::frame::ROLE_READER;
 use pabal_wire::service::Answered;
 use pabal_wire::{Asked, Asking, Head, Kind, Service, Welcome};
@@ -35,6 +37,25 @@ impl Copy {
     /// To take a record.
     pub fn write(&self) -> RwLockWriteGuard<'_, Fold<BankMachine>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer to a question that wants to have seen this record at least: the state is looked at, then the history is
+    /// read, while the copy may go on.
+    pub fn answer(
+        &self,
+        reader: &Reader,
+        (asks, question): (Asks, Question),
+        at_least: u64,
+    ) -> Result<Answered, ReadError> {
+        let walk = {
+            let fold = self.read();
+            if fold.is_spoiled() || fold.sequence() < at_least {
+                return Ok(Answered::refused(Code::NotFresh as u16));
+            }
+            let state = fold.machine().query(&Walk::query(asks, &question));
+            Walk::of(asks, question, state, (fold.sequence(), fold.next_block()))
+        };
+        if walk.reads() { walk.read(reader) } else { Ok(walk.stands()) }
     }
 }
 
@@ -66,19 +87,9 @@ impl Service for ReaderService {
                 (None, _) => Code::CredentialUnknown,
                 (Some(_), _) if head.kind == Asking::Submit as u16 => Code::ChannelNotPermitted,
                 (Some(_), None) => Code::Malformed,
-                (Some(_), Some((asks, question))) => {
+                (Some(_), Some(question)) => {
                     let copy = self.copy.clone();
-                    let work = move |reader: &pabal_journal::Reader| {
-                        let walk = {
-                            let fold = copy.read();
-                            if fold.is_spoiled() || fold.sequence() < head.item {
-                                return Ok(Answered::refused(Code::NotFresh as u16));
-                            }
-                            let state = fold.machine().query(&Walk::query(asks, &question));
-                            Walk::of(asks, question, state, (fold.sequence(), fold.next_block()))
-                        };
-                        if walk.reads() { walk.read(reader) } else { Ok(walk.stands()) }
-                    };
+                    let work = move |reader: &Reader| copy.answer(reader, question, head.item);
                     self.walkers.send(Box::new(work), answer);
                     continue;
                 }

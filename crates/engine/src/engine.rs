@@ -79,8 +79,8 @@ pub struct Recovery {
 pub struct Engine<M: Machine> {
     door: Door<M>,
     ended: Arc<Ended>,
-    core: Option<JoinHandle<Result<M, WriterGone>>>,
-    writer: Option<JoinHandle<Result<Writer, pabal_journal::Error>>>,
+    core: Mutex<Option<JoinHandle<Result<M, WriterGone>>>>,
+    writer: Mutex<Option<JoinHandle<Result<Writer, pabal_journal::Error>>>>,
 }
 
 impl<M: Machine> Engine<M> {
@@ -112,7 +112,8 @@ impl<M: Machine> Engine<M> {
             let _left = left;
             core.run()
         });
-        Ok((Engine { door, ended, core: Some(core), writer: thread }, recovery))
+        let (core, writer) = (Mutex::new(Some(core)), Mutex::new(thread));
+        Ok((Engine { door, ended, core, writer }, recovery))
     }
 
     /// Sends a request. The answer comes when it is durable; a full lane answers at once.
@@ -160,15 +161,17 @@ impl<M: Machine> Engine<M> {
     }
 
     /// Executes what waits, confirms the last record, and ends. Gives the machine back.
-    pub fn stop(mut self) -> Result<M, Error> {
-        self.door.queue.stop();
-        self.finish()
+    pub fn stop(self) -> Result<M, Error> {
+        self.end()
     }
 
-    fn finish(&mut self) -> Result<M, Error> {
-        let core = self.core.take().map(JoinHandle::join);
+    /// The same, by one of several who have it: nobody has to let go of it first. Once: there is one machine.
+    pub fn end(&self) -> Result<M, Error> {
+        self.door.queue.stop();
+        let (core, writer) = (taken(&self.core), taken(&self.writer));
+        let core = core.map(JoinHandle::join);
         self.door.queue.abandon();
-        match self.writer.take().map(JoinHandle::join) {
+        match writer.map(JoinHandle::join) {
             Some(Ok(Err(error))) => {
                 reached(Point::StopJournal);
                 return Err(error.into());
@@ -187,11 +190,14 @@ impl<M: Machine> Engine<M> {
 
 impl<M: Machine> Drop for Engine<M> {
     fn drop(&mut self) {
-        if self.core.is_some() {
-            self.door.queue.stop();
-            let _ = self.finish();
+        if self.core.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            let _ = self.end();
         }
     }
+}
+
+fn taken<T>(from: &Mutex<Option<T>>) -> Option<T> {
+    from.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Wakes the core when the writer has ended: on a failed write also one that has nothing to do must end.

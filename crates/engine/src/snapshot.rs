@@ -278,6 +278,18 @@ pub fn newest<M: Machine>(
     machine: &M,
     reader: &dyn Fn() -> Result<Reader, Error>,
 ) -> Option<Loaded<M>> {
+    newest_of(disk, data, machine, reader, &|_| true)
+}
+
+/// The same, of those whose record is `wanted`: for a state of the past. The others are not read, and nothing is said of
+/// them.
+pub fn newest_of<M: Machine>(
+    disk: &dyn Disk,
+    data: &Path,
+    machine: &M,
+    reader: &dyn Fn() -> Result<Reader, Error>,
+    wanted: &dyn Fn(&RecordHeader) -> bool,
+) -> Option<Loaded<M>> {
     let folder = data.join(SNAPSHOTS);
     let found = match list(disk, &folder) {
         Ok(found) => found,
@@ -291,8 +303,9 @@ pub fn newest<M: Machine>(
     };
     for (named, name) in found.into_iter().rev() {
         let path = folder.join(name);
-        match load(disk, &path, named, machine, reader) {
-            Ok(loaded) => return Some(loaded),
+        match load(disk, &path, named, machine, reader, wanted) {
+            Ok(Some(loaded)) => return Some(loaded),
+            Ok(None) => {}
             Err(unfit) => {
                 reached(Point::SnapshotUnfit);
                 disk.tell(&format!("snapshot {} is passed over: {unfit}", path.display()));
@@ -336,16 +349,20 @@ fn entitled(
     Ok((title, after, header))
 }
 
-/// Reads one snapshot, and holds it against the journal.
+/// Reads one snapshot, and holds it against the journal. None when its record is not wanted.
 fn load<M: Machine>(
     disk: &dyn Disk,
     path: &Path,
     named: u64,
     machine: &M,
     reader: &dyn Fn() -> Result<Reader, Error>,
-) -> Result<Loaded<M>, Unfit> {
+    wanted: &dyn Fn(&RecordHeader) -> bool,
+) -> Result<Option<Loaded<M>>, Unfit> {
     let file = disk.open(path)?;
     let (title, after, header) = entitled(&*file, named, &reader()?)?;
+    if !wanted(&header) {
+        return Ok(None);
+    }
     let left = title.length;
     let mut source = Source { file, left, unread: left, piece: Vec::new(), number: 0, used: 0, wrong: None };
     let loaded = machine.load(&mut |into| source.fill(into));
@@ -360,7 +377,7 @@ fn load<M: Machine>(
         reached(Point::SnapshotDigest);
         return Err(Unfit::Digest);
     }
-    Ok(Loaded { machine, after, time_ms: header.time_ms })
+    Ok(Some(Loaded { machine, after, time_ms: header.time_ms }))
 }
 
 /// The state read back, piece by piece.

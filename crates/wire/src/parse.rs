@@ -142,6 +142,16 @@ impl<H: Header> Parser<H> {
     /// The next whole frame out of these bytes, which are moved on behind what was taken of them. None: all were
     /// taken, and a frame is not whole yet.
     pub fn take(&mut self, bytes: &mut &[u8]) -> Result<Option<(H, Body)>, Broken> {
+        self.take_if(bytes, |_| true)
+    }
+
+    /// The same, while there may be room for a body of so many bytes. None with bytes left: there may not now, and the
+    /// frame goes on with them when this is called again.
+    pub fn take_if(
+        &mut self,
+        bytes: &mut &[u8],
+        may: impl FnOnce(usize) -> bool,
+    ) -> Result<Option<(H, Body)>, Broken> {
         if self.body.is_none() {
             let rest = &mut self.head.as_mut_bytes()[self.head_bytes..];
             let taken = move_into(rest, bytes);
@@ -149,7 +159,11 @@ impl<H: Header> Parser<H> {
             if self.head_bytes < size_of::<H>() {
                 return Ok(None);
             }
-            self.body = Some(Body::zeroed(self.head.body_bytes()?));
+            let body_bytes = self.head.body_bytes()?;
+            if !may(body_bytes) {
+                return Ok(None);
+            }
+            self.body = Some(Body::zeroed(body_bytes));
         }
         let taken = move_into(self.room(), bytes);
         self.body_bytes += taken;
@@ -174,6 +188,22 @@ impl<H: Header> Parser<H> {
         self.body_bytes += bytes.min(room_bytes);
         let short = bytes < room_bytes + buffer_bytes;
         Ok(Brought { bytes, buffered: bytes.saturating_sub(room_bytes), short })
+    }
+
+    /// Bytes of the body that is being filled: none is held otherwise.
+    pub fn held_bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.as_bytes().len())
+    }
+
+    /// Whether a body is being filled: there is room for all of it.
+    pub fn is_filling(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Bytes of a body whose head came and for which there was no room.
+    pub fn announced_bytes(&self) -> usize {
+        let waits = self.head_bytes == size_of::<H>() && self.body.is_none();
+        if waits { self.head.body_bytes().unwrap_or(0) } else { 0 }
     }
 
     /// Whether a part of a frame came and its rest did not.

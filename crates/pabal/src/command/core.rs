@@ -106,7 +106,8 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
     let told = signals.forever().next().is_some();
     // When the core has ended by itself nobody will answer any more.
     let drained = server.drain(if told { DRAIN } else { Duration::ZERO });
-    stop(engine)?;
+    // A follower's thread may have it for a moment yet.
+    engine.end()?;
     ensure!(told, "the core ended by itself");
     if !drained {
         say!("Some clients had not taken their answers; what they asked for is in the journal.");
@@ -139,17 +140,6 @@ pub fn codes() -> Codes {
         malformed: Code::Malformed as u16,
         overloaded: Code::Overloaded as u16,
         version_unknown: Code::VersionUnknown as u16,
-    }
-}
-
-/// Stops the engine, once nobody uses it any more: a follower's thread may be at it for a moment.
-fn stop(mut engine: Arc<Engine<BankMachine>>) -> anyhow::Result<()> {
-    loop {
-        match Arc::try_unwrap(engine) {
-            Ok(engine) => return Ok(engine.stop().map(drop)?),
-            Err(shared) => engine = shared,
-        }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -1,8 +1,11 @@
-//! `pabal statement` and `pabal balance`: the journal read whole for the state, then the account's own links followed, as
-//! a running bank follows them ([`pabal_core::read`]).
+//! `pabal statement` and `pabal balance`: the state from the newest good snapshot on ([`super::state`]), then the account's
+//! own links followed, as a running bank follows them ([`pabal_core::read`]).
+//!
+//! A running bank is read too, up to its last confirmed record: neither waits for the other.
 
 use super::show::grouped;
-use super::verify::{self, Replayed};
+use super::state::{self, State};
+use super::verify::Unbalanced;
 use crate::dates;
 use crate::progress::Bar;
 use anyhow::{Context as _, bail, ensure};
@@ -28,9 +31,9 @@ fn day(date: Option<Date>, missing: u16) -> anyhow::Result<u16> {
     date.map_or(Ok(missing), |date| dates::to_days(date).context(dates::RANGE))
 }
 
-/// A bank read from its journal, and one account of it.
+/// A bank read from its files, and one account of it.
 struct Found {
-    replayed: Replayed,
+    state: State,
     account: Account,
     reader: Reader,
 }
@@ -38,16 +41,16 @@ struct Found {
 impl Found {
     /// Its history, as far as the journal was read.
     fn history(&self) -> History<'_> {
-        let end = self.replayed.scanned.next_block;
+        let end = self.state.scanned.next_block;
         History { reader: &self.reader, account: self.account.number, end }
     }
 }
 
 fn find(data: &Path, number: u64, bar: &Bar) -> anyhow::Result<Found> {
     bar.begin("reading the journal");
-    let replayed = verify::replay(data, bar, &mut |_, _| {})?;
-    ensure!(replayed.balanced, verify::Unbalanced);
-    let ledger = replayed.machine.0.ledger();
+    let state = state::now(data, bar)?;
+    ensure!(state::is_balanced(&state.machine), Unbalanced);
+    let ledger = state.machine.0.ledger();
     let Some(account) = ledger.account(number).copied() else {
         let mut numbers: Vec<u64> = ledger.accounts().iter().map(|a| a.number).collect();
         numbers.sort_unstable();
@@ -58,7 +61,11 @@ fn find(data: &Path, number: u64, bar: &Bar) -> anyhow::Result<Found> {
         };
         bail!("no account {number} in {}: {there}", data.display());
     };
-    Ok(Found { account, replayed, reader: Reader::open(&data.join(JOURNAL))? })
+    let found = Found { account, state, reader: Reader::open(&data.join(JOURNAL))? };
+    // Its newest entry in the journal says the same as the state, wherever that was begun from.
+    let written = found.history().balance_as_of(found.account.head(), u16::MAX)?;
+    ensure!(written == found.account.balance, Unbalanced);
+    Ok(found)
 }
 
 /// The entries of an account, oldest first.
@@ -93,15 +100,16 @@ pub fn statement(
         "account": account,
         "currency": currency(found.account.currency).0,
         "entries": entries,
-        "up_to_record": found.replayed.scanned.records,
-        "being_written": found.replayed.scanned.writer_lives,
+        "from_snapshot": found.state.snapshot,
+        "up_to_record": found.state.scanned.records,
+        "being_written": found.state.scanned.writer_lives,
     }))
 }
 
 /// The balance of an account at the end of a day, or now.
 pub fn balance(data: &Path, account: u64, as_of: Option<Date>, bar: &Bar) -> anyhow::Result<Value> {
     let all = find(data, account, bar)?;
-    let (found, scanned, bank) = (all.account, &all.replayed.scanned, &all.replayed.machine.0);
+    let (found, scanned, bank) = (all.account, &all.state.scanned, &all.state.machine.0);
     let moment = bank.moment();
     let as_of = day(as_of, moment.date.0)?;
     let (mut balance, mut held, mut available) =
@@ -110,7 +118,7 @@ pub fn balance(data: &Path, account: u64, as_of: Option<Date>, bar: &Bar) -> any
         balance = all.history().balance_as_of(found.head(), as_of)?;
         // What was held then is known only to the state of then.
         bar.begin("reading up to that day");
-        let then = verify::replay_until(data, bar, as_of)?;
+        let (then, _) = state::at_the_end_of(data, bar, as_of)?;
         let found = then.0.ledger().account(account);
         held = found.map_or(0, |a| a.held);
         available = found.map_or(0, |a| then.0.ledger().available(a, &then.0.moment()));
@@ -124,6 +132,7 @@ pub fn balance(data: &Path, account: u64, as_of: Option<Date>, bar: &Bar) -> any
         "as_of": dates::to_date(as_of).to_string(),
         "opened": dates::to_date(found.opened.0).to_string(),
         "business_date": dates::to_date(moment.date.0).to_string(),
+        "from_snapshot": all.state.snapshot,
         "up_to_record": scanned.records,
         "being_written": scanned.writer_lives,
     }))

@@ -5,6 +5,7 @@
 //! also makes the snapshots: reads go on meanwhile, the copy stands still.
 
 use super::core::{HISTORY_BLOCKS, SOCKET, codes, say};
+use super::ending::Ending;
 use super::verify;
 use crate::progress::Bar;
 use anyhow::{bail, ensure};
@@ -18,9 +19,9 @@ use pabal_wire::{Config, Kind, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write as _;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -31,20 +32,20 @@ pub const READER_SOCKET: &str = "reader.sock";
 pub const SNAPSHOT_COMMANDS: u64 = 4_000_000;
 /// How long it waits before it tries to reach the core again.
 const AGAIN: Duration = Duration::from_millis(200);
-/// How often it looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(200);
+/// How long it waits for a record at a time; that it is to end wakes it.
+const QUIET: Duration = Duration::from_secs(60);
 /// How long an orderly stop waits for answers to be taken.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs until SIGINT or SIGTERM.
 pub fn run(data: &Path) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let ending = Arc::new(AtomicBool::new(false));
+    let ending = Arc::new(Ending::new()?);
     let (handle, ends) = (signals.handle(), ending.clone());
     let told = thread::spawn(move || {
-        let told = signals.forever().next().is_some();
-        ends.store(true, Ordering::SeqCst);
-        told
+        if signals.forever().next().is_some() {
+            ends.say(true);
+        }
     });
     let read = read(data, &ending);
     handle.close();
@@ -52,13 +53,12 @@ pub fn run(data: &Path) -> anyhow::Result<()> {
     read
 }
 
-fn read(data: &Path, ending: &AtomicBool) -> anyhow::Result<()> {
+fn read(data: &Path, ending: &Arc<Ending>) -> anyhow::Result<()> {
     // A bank that is being made now has no journal yet.
     while Reader::open(&data.join(JOURNAL)).is_err() || Credentials::of(data, Channel::Reader).is_err() {
-        if ending.load(Ordering::SeqCst) {
+        if ending.wait(AGAIN) {
             return Ok(());
         }
-        thread::sleep(AGAIN);
     }
     let bar = Bar::new(true);
     bar.begin("reading the journal");
@@ -77,7 +77,7 @@ fn read(data: &Path, ending: &AtomicBool) -> anyhow::Result<()> {
     say!("snapshot {from}, then {commands} commands replayed, to record {}", copy.read().sequence());
     say!("ready {}", socket.display());
     let mut at_snapshot = 0;
-    while !ending.load(Ordering::SeqCst) {
+    serving(server, ending, || {
         if let Err(lost) = follow(data, journal_id, &copy, ending, &mut at_snapshot) {
             match lost {
                 Lost::Core(error) => {
@@ -86,10 +86,27 @@ fn read(data: &Path, ending: &AtomicBool) -> anyhow::Result<()> {
                 // What was seen is not what is there: it begins again from the files.
                 Lost::Copy(error) => return Err(error),
             }
-            thread::sleep(AGAIN);
         }
+        Ok(())
+    })
+}
+
+/// Follows again and again, with a pause between, until it is told to end; then drains. That the server has ended by
+/// itself, so that nobody is served any more, is an error.
+fn serving(
+    server: Server,
+    ending: &Arc<Ending>,
+    mut follow: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let gone = ending.clone();
+    server.when_ended(move || gone.say(false));
+    while !ending.is_said() {
+        follow()?;
+        ending.wait(AGAIN);
     }
-    server.drain(DRAIN);
+    let in_order = ending.is_in_order();
+    server.drain(if in_order { DRAIN } else { Duration::ZERO });
+    ensure!(in_order, "the server ended by itself");
     Ok(())
 }
 
@@ -112,7 +129,7 @@ fn follow(
     data: &Path,
     journal_id: u64,
     copy: &Copy,
-    ending: &AtomicBool,
+    ending: &Ending,
     at_snapshot: &mut u64,
 ) -> Result<(), Lost> {
     let credential = Credentials::of(data, Channel::Reader).map_err(|error| Lost::Core(error.into()))?;
@@ -126,8 +143,8 @@ fn follow(
     let next = copy.read().sequence() + 1;
     core.follow(next).map_err(|unsent| Lost::Core(unsent.into()))?;
     let mut words: Vec<u64> = Vec::new();
-    while !ending.load(Ordering::SeqCst) {
-        core.poll(LOOK)?;
+    while !ending.is_said() {
+        core.poll_or(Some(ending.as_fd()), QUIET)?;
         while let Some(answered) = core.take()? {
             match answered.kind {
                 Kind::Record => {}
@@ -195,4 +212,49 @@ pub fn snapshot_now(data: &Path, bar: &Bar) -> anyhow::Result<serde_json::Value>
         "from_snapshot": from,
         "replayed_commands": fold.commands(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pabal_client::Envelope;
+    use pabal_core::Question;
+    use pabal_wire::frame::ROLE_READER;
+    use pabal_wire::{Asked, Head, Service, Welcome};
+
+    /// A service that is not to be trusted.
+    struct Panics;
+
+    impl Service for Panics {
+        fn welcome(&self) -> (Welcome, u64) {
+            (Welcome { role: ROLE_READER, ..Welcome::default() }, 0)
+        }
+
+        fn asked(&self, _: Vec<Asked>) {
+            panic!("as it is to, in a test");
+        }
+
+        fn follow(&self, _: Head, _: Box<dyn std::io::Write + Send>) {}
+    }
+
+    /// A reader that nobody can reach is no reader: it must end, so that it is started anew.
+    #[test]
+    fn a_reader_whose_server_has_ended_ends_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("socket");
+        let server =
+            Server::start(Config::unix(&socket, codes()), Arc::new(Panics)).expect("a server starts");
+        let ending = Arc::new(Ending::new().expect("a pair"));
+        let ask = || {
+            let patience = Duration::from_secs(60);
+            let mut client = Connection::connect(&Address::Unix(socket.clone()), [0; 16], patience)?;
+            client.query(&Envelope::default(), 0, Question::status().as_bytes())?;
+            client.flush();
+            // As while nothing comes of the core.
+            assert!(ending.wait(patience), "it did not hear of it");
+            Ok(())
+        };
+        let ended = serving(server, &ending, ask).map_err(|error| error.to_string());
+        assert_eq!(ended, Err("the server ended by itself".into()));
+    }
 }

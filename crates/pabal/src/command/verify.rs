@@ -5,14 +5,14 @@ use super::reader::READER_SOCKET;
 use super::sums::{Adding, Movement, Sums};
 use crate::progress::Bar;
 use anyhow::{Context as _, bail};
-use pabal_bank::ledger::{Code, Command, Op, Posting};
+use pabal_bank::ledger::Posting;
 use pabal_core::BankMachine;
 use pabal_core::credentials::CREDENTIALS;
 use pabal_core::read::ReadError;
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::snapshot::SNAPSHOTS;
 use pabal_engine::{Replay, ReplayError};
-use pabal_journal::{BLOCK, Error, Position, Reader, Record, Scanned, UNIT};
+use pabal_journal::{BLOCK, Error, Reader, Record, Scanned};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct Replayed {
 const BELONGS: [&str; 6] = [JOURNAL, "ring", SNAPSHOTS, CREDENTIALS, SOCKET, READER_SOCKET];
 
 /// The journal of a data folder; what else may stand there is checked.
-fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
+pub fn journal_of(data: &Path) -> anyhow::Result<PathBuf> {
     let shown = data.display();
     let entries = match std::fs::read_dir(data) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -263,58 +263,9 @@ pub struct Unbalanced;
 const DIFFERS: &str = "verify with the release that wrote it; if that says the same, restore the journal \
      from a copy";
 
-/// The state as it was when the business date passed the end of this day.
-pub fn replay_until(data: &Path, bar: &Bar, day: u16) -> anyhow::Result<BankMachine> {
-    #[derive(Debug, thiserror::Error)]
-    #[error("far enough")]
-    struct Enough;
-    let dir = journal_of(data)?;
-    let mut replay = Replay::new(BankMachine::default(), Reader::open(&dir)?);
-    let scanned = scan(&dir, bar, &mut |record| {
-        if record.header.business_date <= day as i32 {
-            return Ok(replay.record(record)?);
-        }
-        // The day ends within this record, or before it.
-        if let Some(blocks) = until(record, day) {
-            match replay.record(&Record { blocks: &blocks, ..*record }) {
-                // The digest is that of the whole record.
-                Ok(()) | Err(ReplayError::Digest { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Box::new(Enough))
-    });
-    match scanned {
-        Err(Error::Visitor(error)) if error.is::<Enough>() => Ok(replay.into_machine()),
-        Err(error) => Err(error.into()),
-        Ok(_) => Ok(replay.into_machine()),
-    }
-}
-
-/// The blocks of a record without what came after the end of this day; None when the day ended before it.
-fn until(record: &Record<'_>, day: u16) -> Option<Vec<u8>> {
-    let is_next_day = |(_, entry): &(Position, &[u8])| {
-        Command::read_from_prefix(entry).is_ok_and(|(command, _)| {
-            let h = command.header;
-            let begins_a_day = [Op::Found as u16, Op::AdvanceDate as u16].contains(&h.op);
-            begins_a_day && h.code == Code::Done as u16 && command.value_date.0 > day
-        })
-    };
-    let (position, _) = record.entries().find(is_next_day)?;
-    let block = (position.block() - record.start_block) as usize;
-    let mut blocks = record.blocks[..(block + 1) * BLOCK].to_vec();
-    blocks[block * BLOCK + position.unit() * UNIT..].fill(0);
-    Some(blocks)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pabal_bank::command;
-    use pabal_bank::ledger::{Class, Id, Kind};
-    use pabal_engine::{Commands, Engine, EngineConfig, Lane, Request, RequestHeader, TimeSource};
-    use pabal_journal::JournalConfig;
-    use zerocopy::IntoBytes;
 
     /// A disk that fails while records are decided again says nothing of what stands on it.
     #[test]
@@ -326,56 +277,6 @@ mod tests {
         assert!(!is_wrong(&within(failed()).into()));
         assert!(is_wrong(&rotten().into()));
         assert!(is_wrong(&within(rotten()).into()));
-    }
-
-    /// What others sent in the batch in which the business date moved on is on the right side of it.
-    #[test]
-    fn the_end_of_a_day_can_be_within_a_record() {
-        let data = tempfile::tempdir().expect("a folder");
-        let config = EngineConfig {
-            journal: JournalConfig { segment_blocks: 64, ..JournalConfig::default() },
-            journal_id: 1,
-            time: TimeSource::Carried,
-        };
-        let (engine, _) =
-            Engine::start(data.path(), BankMachine::default(), config, &mut |_| {}).expect("a new bank");
-        const DAY: u16 = 20_000;
-        let now_ms = DAY as u64 * 86_400_000;
-        let id = |n: u64| Id::new(now_ms, 0, n << 2);
-        let hold = |n, amount| {
-            let rent = command::post(id(n), Kind::Transfer, 1, 2, amount, 410);
-            command::hold(rent, None)
-        };
-        let open = |n, number| command::open(id(n), number, Class::CustomerDeposit, 410, 1, 10_000);
-        // With many small entries in front, so that the day also ends in a later block than the first.
-        for (round, before) in [(0u64, 0u64), (1, 100)] {
-            let mut sent = Commands::new();
-            let mut commands = vec![];
-            if round == 0 {
-                let date = pabal_bank::ledger::Date(DAY);
-                commands.extend([command::found(id(1), 10_000, 7, 2, date), open(2, 1), open(3, 2)]);
-            }
-            let at = 1_000 * (round + 1);
-            commands.extend((0..before).map(|n| hold(at + n, 1)));
-            commands.push(hold(at + 200, 500));
-            let tomorrow = pabal_bank::ledger::Date(DAY + 1 + round as u16);
-            commands.push(command::advance_date(id(at + 201), tomorrow));
-            commands.push(hold(at + 202, 70));
-            commands.push(command::void_hold(id(at + 203), id(at + 200)));
-            commands.iter().for_each(|command| sent.push(command.as_bytes()));
-            let header = RequestHeader { time_ms: now_ms, ..RequestHeader::new(Lane::Online, 1) };
-            let response = engine.submit(Request { header, commands: sent }).wait().expect("answered");
-            assert!(response.replies.iter().all(|reply| reply.code == Code::Done));
-        }
-        engine.stop().expect("an orderly stop");
-        let held = |day| {
-            let then = replay_until(data.path(), &Bar::hidden(), day).expect("sound");
-            then.0.ledger().account(1).map(|account| account.held)
-        };
-        assert_eq!(held(DAY - 1), None);
-        assert_eq!(held(DAY), Some(500));
-        assert_eq!(held(DAY + 1), Some(70 + 100 + 500));
-        assert_eq!(held(DAY + 2), Some(70 + 100 + 70));
     }
 
     /// 10,000 positions over all files of a bank that was stopped in order, space not used yet included: a bit of

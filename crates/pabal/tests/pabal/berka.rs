@@ -82,6 +82,13 @@ fn every_printed_balance_is_matched_and_can_be_read_again() {
         let some = day["entries"].as_array().expect("entries");
         assert!(!some.is_empty() && some.iter().all(|e| e["date"] == date.as_str()));
     }
+    let numbers: Vec<String> = rows.keys().step_by(rows.len() / 3).map(u64::to_string).collect();
+    let asked = |number| {
+        let as_of = vec!["balance", number, "--as-of", "1994-06-30"];
+        [vec!["statement", number, "--last", "9"], vec!["statement", number], vec!["balance", number], as_of]
+    };
+    let questions: Vec<_> = numbers.iter().flat_map(|number| asked(number.as_str())).collect();
+    crate::snapshots::is_the_same_from_a_snapshot(&data, &questions);
 }
 
 #[test]

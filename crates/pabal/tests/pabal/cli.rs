@@ -236,6 +236,9 @@ fn a_bank_is_not_started_among_other_files() {
         let (out, errors, code) = run(&["--data", &text(data)]);
         assert_eq!((code, out.as_str()), (2, ""), "{errors}");
         assert!(errors.contains(wanted), "{errors}");
+        let (out, errors, code) = run(&["serve", "--data", &text(data)]);
+        assert_eq!((code, out.as_str()), (2, ""), "{errors}");
+        assert!(errors.contains(wanted), "{errors}");
     }
     assert_eq!(walk(folder.path()), [letter]);
 }
@@ -394,6 +397,23 @@ fn transfers_are_measured_from_a_second_process() {
     }
     let (_, errors, code) = ledger(&["--transfers", "1000000000000000"]);
     assert!(code == 2 && errors.contains("GB free"), "{code} {errors}");
+}
+
+/// A statement in the reader is its own time, without the socket that the core is asked over.
+#[test]
+fn the_ledger_is_measured_and_statements_as_a_reader_makes_them() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let dir = text(folder.path());
+    let small = ["--accounts", "10", "--transfers", "2000", "--batch", "100", "--runs", "2", "--dir", &dir];
+    let (report, code, errors) = pabal(&[&["bench", "ledger"][..], &small].concat());
+    assert_eq!(code, 0, "{errors}");
+    has(&report, &["transfers_per_second", "batch_ms", "core_cpu_seconds", "rss_mib", "ceiling_per_second"]);
+    assert_eq!(report["statement_lines"], 50, "each account has far more");
+    let time = |what: &str, q: &str| report[what][q].as_f64().expect("a time");
+    for what in ["statement_read_us", "statement_round_trip_us"] {
+        assert!(0.0 < time(what, "p50") && time(what, "p50") <= time(what, "p99"), "{report}");
+    }
+    assert!(time("statement_read_us", "p50") < time("statement_round_trip_us", "p50"), "{report}");
 }
 
 /// Turns a bit of this byte over.

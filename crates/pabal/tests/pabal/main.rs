@@ -5,6 +5,7 @@ mod cli;
 mod listen;
 mod rot;
 mod serve;
+mod snapshots;
 
 use serde_json::Value;
 use std::io::Read;

@@ -239,6 +239,10 @@ fn a_reader_goes_on_without_the_core_and_comes_back_from_a_snapshot() {
     assert_eq!((code, &made["made"]), (0, &true.into()), "{errors}{made}");
     let (again, ..) = crate::pabal(&["snapshot", "--data", &data]);
     assert_eq!((&again["made"], &again["sequence"]), (&false.into(), &made["sequence"]), "nothing is new");
+    // The command line begins there too, beside a core that has the journal open.
+    let (said, code, errors) = crate::pabal(&["balance", &CUSTOMER.to_string(), "--data", &data]);
+    assert_eq!((code, &said["balance"], &said["being_written"]), (0, &500.into(), &true.into()), "{errors}");
+    assert_eq!(said["from_snapshot"], made["sequence"]);
     bank.kill("reader");
     let (standing, _, at) = bank.look("reader.sock", 1, &Question::account(CUSTOMER));
     assert_eq!(standing.balance, 500);

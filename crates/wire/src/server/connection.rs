@@ -15,6 +15,7 @@ use std::time::Instant;
 use zerocopy::IntoBytes;
 
 use super::outbox::{Going, Outbox};
+use super::room::Room;
 use super::transport::Transport;
 use super::{Codes, Limits};
 use crate::body::Body;
@@ -24,6 +25,8 @@ use crate::service::{Answered, Asked, Service};
 
 /// Bytes that one round reads of a connection, and a read's more, before the others have their turn.
 const ROUND_BYTES: usize = 1 << 20;
+/// What a request or a question takes beside its body, about.
+const REQUEST_BYTES: u64 = 256;
 /// Bytes of room for answers that an idle connection keeps.
 const OUT_BYTES_KEPT: usize = 256 << 10;
 
@@ -54,6 +57,8 @@ pub struct Counter<'a> {
     pub outbox: &'a Arc<Outbox>,
     pub service: &'a dyn Service,
     pub limits: &'a Limits,
+    /// What this connection may hold.
+    pub room: Room,
     pub codes: &'a Codes,
     /// What was asked in this round.
     pub asked: &'a mut Vec<Asked>,
@@ -90,6 +95,10 @@ pub struct Connection {
     pub in_writing: bool,
     /// The system is to say when it takes more.
     pub awaits_room: bool,
+    /// Bytes that are counted in the common part.
+    pub counted: u64,
+    /// Among those that wait for the common part.
+    pub is_short: bool,
 }
 
 impl Connection {
@@ -113,6 +122,8 @@ impl Connection {
             in_turn: false,
             in_writing: false,
             awaits_room: false,
+            counted: 0,
+            is_short: false,
         }
     }
 
@@ -125,11 +136,37 @@ impl Connection {
     }
 
     /// Whether it is read now.
-    pub fn may_ask(&self, limits: &Limits) -> bool {
+    pub fn may_ask(&self, limits: &Limits, room: Room) -> bool {
         let open = matches!(self.stage, Stage::Greeting { .. } | Stage::Open { .. });
         open && self.in_flight < limits.in_flight
             && self.in_flight_bytes < limits.in_flight_bytes
             && self.untaken() <= limits.untaken_bytes / 4
+            && self.has_room(room)
+    }
+
+    /// Whether there is room for what comes next. For a body that is being filled room was made.
+    pub fn has_room(&self, room: Room) -> bool {
+        let free = self.free(room);
+        self.parser.is_filling() || free > 0 && self.parser.announced_bytes() as u64 <= free
+    }
+
+    /// Bytes that it may hold more: of its share when the common part has none, else as many as come.
+    fn free(&self, room: Room) -> u64 {
+        if self.held_bytes().saturating_sub(room.share) < room.common {
+            return u64::MAX;
+        }
+        room.share.saturating_sub(self.asked_bytes() + self.untaken() as u64)
+    }
+
+    /// Bytes of what it asked and was not answered, and of the body that is being filled.
+    fn asked_bytes(&self) -> u64 {
+        let (requests, body) = (u64::from(self.in_flight), self.parser.held_bytes() as u64);
+        requests * REQUEST_BYTES + self.in_flight_bytes + body
+    }
+
+    /// Bytes that are held for it.
+    pub fn held_bytes(&self) -> u64 {
+        self.asked_bytes() + self.out.capacity() as u64
     }
 
     /// Reads what is there, a round's worth at most, and hands over what is whole. True when there may be more.
@@ -140,7 +177,7 @@ impl Connection {
         anew |= self.frames(&kept, counter)?;
         let mut left = ROUND_BYTES;
         let mut more = true;
-        while more && left > 0 && self.may_ask(counter.limits) {
+        while more && left > 0 && self.may_ask(counter.limits, counter.room) {
             let brought = match self.parser.read(&mut self.transport, buffer) {
                 Ok(brought) if brought.bytes == 0 => return Err(End::Gone),
                 Ok(brought) => brought,
@@ -157,7 +194,7 @@ impl Connection {
             more = !brought.short || !self.transport.short_is_drained() || self.closing;
         }
         // What is kept, or still lies in the socket, comes when it may ask again.
-        self.unread = !self.may_ask(counter.limits);
+        self.unread = !self.may_ask(counter.limits, counter.room);
         let since = self.midway_since.filter(|_| !anew).unwrap_or(counter.now);
         self.midway_since = self.parser.midway().then_some(since);
         Ok(more && !self.unread)
@@ -166,10 +203,13 @@ impl Connection {
     /// Takes the frames out of these bytes; whether there was one. What may not be asked yet is kept.
     fn frames(&mut self, mut bytes: &[u8], counter: &mut Counter<'_>) -> Result<bool, End> {
         let mut whole = false;
-        while self.may_ask(counter.limits) {
-            match self.parser.take(&mut bytes) {
+        while self.may_ask(counter.limits, counter.room) {
+            let free = self.free(counter.room);
+            match self.parser.take_if(&mut bytes, |body| body as u64 <= free) {
                 Ok(Some((head, body))) => self.frame(head, body, counter)?,
-                Ok(None) => return Ok(whole),
+                Ok(None) if bytes.is_empty() => return Ok(whole),
+                // There is no room for this body now.
+                Ok(None) => break,
                 Err(_) => return Err(End::Refused { tag: self.parser.tag(), code: counter.codes.malformed }),
             }
             whole = true;

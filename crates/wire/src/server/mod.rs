@@ -10,6 +10,12 @@
 //! middle of a handshake or a frame, or says nothing at first. A client that breaks a rule of [`crate::frame`] is told
 //! so, and disconnected. One that goes is forgotten: what it asked is still done, and its answers are dropped.
 //!
+//! *What all of them together can do.* They may hold [`HELD_BYTES_MAX`] of this process's memory. Of that each has a share
+//! of its own, which nobody can take from it, so small requests and their answers always go on; the rest is common to all
+//! ([`room`]). When half of the common part is used, who needs more of it than its share is not read until others have
+//! given some back; when all of it is, who has the most answers not taken is disconnected. Nothing is locked for that: the
+//! one thread counts.
+//!
 //! *A panic of the service* on this thread ends it, and with it the server ([`Server::when_ended`]): what it stands in
 //! front of is not to be trusted then.
 
@@ -18,6 +24,7 @@ mod follow;
 mod listen;
 pub(crate) mod outbox;
 mod places;
+mod room;
 mod round;
 mod transport;
 
@@ -43,6 +50,11 @@ pub const IN_FLIGHT_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of answers that a client has not taken at most: from a quarter of them on it is not read, beyond them it is
 /// disconnected.
 pub const UNTAKEN_BYTES_MAX: usize = 16 << 20;
+/// Bytes that all connections together may hold: bodies that come or are on their way, answers not taken, buffers. What
+/// happens when they are used: [`room`]. A session's own of TLS, some tens of KiB each, are not among them.
+pub const HELD_BYTES_MAX: u64 = 512 << 20;
+/// Bytes of them that a connection always may hold.
+pub const SHARE_BYTES: u64 = 64 << 10;
 /// How long a client may take to say who it is and hello. Then it is disconnected.
 pub const GREETING: Duration = Duration::from_secs(10);
 /// How long a client may take for a frame, from its first byte to its last. Then it is disconnected.
@@ -63,6 +75,10 @@ pub struct Limits {
     pub in_flight_bytes: u64,
     /// See [`UNTAKEN_BYTES_MAX`].
     pub untaken_bytes: usize,
+    /// See [`HELD_BYTES_MAX`].
+    pub held_bytes: u64,
+    /// See [`SHARE_BYTES`].
+    pub share_bytes: u64,
     /// See [`GREETING`].
     pub greeting: Duration,
     /// See [`MIDWAY`].
@@ -80,6 +96,8 @@ impl Default for Limits {
             in_flight: IN_FLIGHT_MAX,
             in_flight_bytes: IN_FLIGHT_BYTES_MAX,
             untaken_bytes: UNTAKEN_BYTES_MAX,
+            held_bytes: HELD_BYTES_MAX,
+            share_bytes: SHARE_BYTES,
             greeting: GREETING,
             midway: MIDWAY,
             taking: TAKING,

@@ -11,6 +11,7 @@ use super::connection::{Connection, Counter, End};
 use super::listen::Listener;
 use super::outbox::{Going, Outbox};
 use super::places::Places;
+use super::room::Common;
 use super::transport::Transport;
 use super::{Codes, Limits};
 use crate::frame::Head;
@@ -22,11 +23,11 @@ const FIRST_LISTENER: usize = usize::MAX - 1;
 /// Events taken from the system at a time.
 const EVENTS: usize = 1024;
 /// Bytes of the one buffer that all connections are read into.
-const BUFFER_BYTES: usize = 64 << 10;
+pub const BUFFER_BYTES: usize = 64 << 10;
 /// Clients let in at each door in a round; the next follow in the next.
 const ACCEPTED_MAX: usize = 64;
 /// Clients beyond the bound who are told so at a time; those beyond these are closed without a word.
-const TURNED_AWAY_MAX: usize = 64;
+pub const TURNED_AWAY_MAX: usize = 64;
 /// Handshakes that are gone on with in a round: each takes the time of some hundred requests. The next follow in the
 /// next.
 const HANDSHAKES_MAX: usize = 4;
@@ -42,6 +43,10 @@ pub struct Round {
     codes: Codes,
     service: Arc<dyn Service>,
     connections: Places,
+    /// What they hold together.
+    common: Common,
+    /// Places of those that wait for room in it, in the order in which they came.
+    short: Vec<usize>,
     /// Places of those that are to be read.
     turns: Vec<usize>,
     /// Places of those that are to be written.
@@ -75,6 +80,8 @@ impl Round {
             codes,
             service,
             connections: Places::default(),
+            common: Common::new(&limits),
+            short: Vec::new(),
             turns: Vec::new(),
             writing: Vec::new(),
             asked: Vec::new(),
@@ -106,6 +113,7 @@ impl Round {
             self.answer();
             self.write();
             self.look();
+            self.resume();
             if let Some(until) = self.drain_until {
                 let drained = self.connections.len() == 0;
                 if drained || self.now >= until {
@@ -145,7 +153,7 @@ impl Round {
         };
         let gone = event.is_write_closed() || event.is_error();
         connection.closing |= gone || event.is_read_closed();
-        if gone && !connection.may_ask(&self.limits) {
+        if gone && !connection.may_ask(&self.limits, self.common.room(connection)) {
             // Nobody is there to take an answer, and what it still had to ask is not wanted now.
             return self.end(token.0, End::Gone);
         }
@@ -220,12 +228,16 @@ impl Round {
                 outbox: &self.outbox,
                 service: &*self.service,
                 limits: &self.limits,
+                room: self.common.room(connection),
                 codes: &self.codes,
                 asked: &mut self.asked,
                 now: self.now,
             };
-            match connection.read(&mut counter, &mut self.buffer) {
+            let read = connection.read(&mut counter, &mut self.buffer);
+            self.common.count(connection);
+            match read {
                 Ok(more) => {
+                    wait_for_room(&mut self.short, place, connection, &self.common);
                     if more {
                         take_turn(&mut self.turns, place, connection);
                     }
@@ -250,6 +262,7 @@ impl Round {
         for going in going.drain(..) {
             let Some((place, connection)) = self.connections.find(going.connection) else { continue };
             connection.answer(going);
+            self.common.count(connection);
             will_write(&mut self.writing, place, connection);
             if connection.untaken() > self.limits.untaken_bytes {
                 // What the system takes at once is not counted against the client.
@@ -258,8 +271,46 @@ impl Round {
                     self.end(place, End::Gone);
                 }
             }
+            if self.common.is_exceeded() {
+                self.make_room();
+            }
         }
         self.going = going;
+    }
+
+    /// Disconnects those who have the most answers not taken, until no more is held than may be. Each may take what it
+    /// takes at once before. What is held otherwise will be answered, and waits only for that.
+    fn make_room(&mut self) {
+        while self.common.is_exceeded() {
+            let mut most = (self.limits.share_bytes as usize, None);
+            for place in self.connections.taken().collect::<Vec<_>>() {
+                let untaken = self.connections.at(place).map_or(0, |connection| connection.untaken());
+                if untaken > most.0 {
+                    most = (untaken, Some(place));
+                }
+            }
+            let (before, Some(place)) = most else { return };
+            let Some(connection) = self.connections.at(place) else { return };
+            let flushed = connection.flush(self.now);
+            self.common.count(connection);
+            if flushed.is_err() || connection.untaken() == before {
+                self.end(place, End::Gone);
+            }
+        }
+    }
+
+    /// Those who waited for room try again, once there is some.
+    fn resume(&mut self) {
+        if self.short.is_empty() || !self.common.is_open() {
+            return;
+        }
+        for place in std::mem::take(&mut self.short) {
+            let Some(connection) = self.connections.at(place) else { continue };
+            connection.is_short = false;
+            if connection.unread {
+                take_turn(&mut self.turns, place, connection);
+            }
+        }
     }
 
     /// Writes once for each connection that has something to say.
@@ -269,6 +320,7 @@ impl Round {
             let Some(connection) = self.connections.at(place) else { continue };
             connection.in_writing = false;
             let flushed = connection.flush(self.now);
+            self.common.count(connection);
             let over = connection.has_ended() || self.drain_until.is_some() && connection.is_done();
             if flushed.is_err() || over {
                 self.end(place, End::Gone);
@@ -286,8 +338,9 @@ impl Round {
                     continue;
                 }
             }
-            if !connection.may_ask(&self.limits) {
+            if !connection.may_ask(&self.limits, self.common.room(connection)) {
                 connection.unread = true;
+                wait_for_room(&mut self.short, place, connection, &self.common);
             } else if connection.unread {
                 take_turn(&mut self.turns, place, connection);
             }
@@ -333,6 +386,10 @@ impl Round {
             _ => {
                 // Closing the socket takes it out of the poll.
                 if let Some(connection) = self.connections.remove(place) {
+                    self.common.forget(&connection);
+                    if connection.is_short {
+                        self.short.retain(|short| *short != place);
+                    }
                     connection.into_transport().close();
                 }
             }
@@ -341,6 +398,7 @@ impl Round {
 
     fn hand_over(&mut self, place: usize, head: Head) {
         let Some(mut connection) = self.connections.remove(place) else { return };
+        self.common.forget(&connection);
         let _ = self.poll.registry().deregister(connection.transport().source());
         if let Ok(stream) = connection.into_transport().into_blocking(self.limits.following) {
             self.service.follow(head, stream);
@@ -358,6 +416,13 @@ impl Drop for Round {
 fn take_turn(turns: &mut Vec<usize>, place: usize, connection: &mut Connection) {
     if !std::mem::replace(&mut connection.in_turn, true) {
         turns.push(place);
+    }
+}
+
+fn wait_for_room(short: &mut Vec<usize>, place: usize, connection: &mut Connection, common: &Common) {
+    let lacks = connection.unread && !connection.has_room(common.room(connection));
+    if lacks && !std::mem::replace(&mut connection.is_short, true) {
+        short.push(place);
     }
 }
 

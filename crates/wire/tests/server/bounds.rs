@@ -215,3 +215,93 @@ fn a_flood_of_connections_beyond_every_bound_does_not_touch_those_who_are_in() {
     }
     house.client().round_trip(1);
 }
+
+/// Bounds of which this much is common to all.
+fn common(bytes: u64) -> Limits {
+    let much = Limits { connections: 16, held_bytes: 1 << 40, ..Limits::default() };
+    Limits { held_bytes: much.held_bytes - much.common_bytes() + bytes, ..much }
+}
+
+/// Long enough that the server has certainly come to whatever lies in its sockets.
+fn pass(witness: &mut Client<std::os::unix::net::UnixStream>) {
+    (0..100).for_each(|tag| witness.round_trip(tag));
+}
+
+const LONG: usize = 768 << 10;
+
+#[test]
+fn what_all_ask_together_is_bounded_and_small_requests_go_on() {
+    let house = House::open(common(8 << 20));
+    let mut witness = house.client();
+    let senders: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = house.client();
+            std::thread::spawn(move || {
+                (0..2).for_each(|tag| client.submit(tag, &[0; LONG]));
+                (0..2).for_each(|_| drop(client.next().expect("an answer")));
+            })
+        })
+        .collect();
+    // Half of the common part is what six of them are, their shares taken off; none is read beyond that.
+    let mut there = house.answers(6);
+    for left in (0..6).rev() {
+        pass(&mut witness);
+        assert!(house.requests.try_recv().is_err(), "six are held");
+        there.remove(0).1.send(long(8));
+        there.extend(house.answers(1));
+        assert_eq!(there.len(), 6, "{left} to come");
+    }
+    there.into_iter().for_each(|(_, answer, _)| answer.send(long(8)));
+    senders.into_iter().for_each(|sender| sender.join().expect("all were answered"));
+}
+
+#[test]
+fn bodies_that_came_half_are_counted_and_whoever_finds_no_room_is_served_later() {
+    let house = House::open(common(8 << 20));
+    let mut witness = house.client();
+    let whole = frame(Asking::Submit, 1, &[0; LONG]);
+    let mut half: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = house.client();
+            client.send(&whole[..LONG / 2]);
+            witness.round_trip(1);
+            client
+        })
+        .collect();
+    let mut next = house.client();
+    let sent = whole.clone();
+    let next = std::thread::spawn(move || {
+        next.send(&sent);
+        next.next().expect("an answer")
+    });
+    pass(&mut witness);
+    assert!(house.requests.try_recv().is_err(), "there is no room for it");
+    half[0].send(&whole[LONG / 2..]);
+    house.request().answer.send(long(8));
+    house.request().answer.send(long(16));
+    assert_eq!(next.join().expect("it waited").0.length, 16);
+    // One that goes leaves its room behind.
+    drop(half);
+    witness.submit(2, &[0; LONG]);
+    assert_eq!(house.request().body.as_bytes().len(), LONG);
+}
+
+#[test]
+fn when_too_many_answers_are_not_taken_who_has_the_most_is_disconnected() {
+    let house = House::open(common(8 << 20));
+    let mut witness = house.client();
+    let mut hoard = |bytes: usize| {
+        let mut client = house.client();
+        client.submit(1, &[0; 8]);
+        house.request().answer.send(long(bytes));
+        pass(&mut witness);
+        client
+    };
+    let mut most = hoard(4_000_000);
+    let others: Vec<_> = (0..3).map(|_| hoard(2_000_000)).collect();
+    assert!(most.next().is_none(), "it heard only what the system had taken");
+    for mut other in others {
+        assert_eq!(other.next().expect("all of it").0.length, 2_000_000);
+        other.round_trip(2);
+    }
+}

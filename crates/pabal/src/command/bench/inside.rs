@@ -73,6 +73,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
         bytes_an_account: Some(bytes_an_account),
         journal_bytes: (blocks * 4096) as f64,
         statement: None,
+        statement_round_trip: None,
         throughput: Vec::new(),
         bulk: None,
         kept: options.keep.then(|| dir.keep()),

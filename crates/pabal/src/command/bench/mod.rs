@@ -70,8 +70,10 @@ struct Run {
     rss_mib: f64,
     bytes_an_account: Option<f64>,
     journal_bytes: f64,
-    /// Of a statement of 50 lines, microseconds.
-    statement: Option<Histogram<u64>>,
+    /// Of the last run: a statement as a reader makes it.
+    statement: Option<Statement>,
+    /// Of a statement of 50 lines asked of the core over its socket, microseconds.
+    statement_round_trip: Option<Histogram<u64>>,
     /// Seconds since the beginning, and transfers answered in the tenth of a second before.
     throughput: Vec<(f64, u64)>,
     /// What bulk work did meanwhile.
@@ -86,6 +88,15 @@ struct BulkRun {
     batch_ms: f64,
     /// Beside the measured requests.
     commands_per_second: f64,
+}
+
+/// Statements of the newest 50 entries, warm, as a reader's thread makes them: its copy looked at, the journal walked, the
+/// answer's bytes written.
+struct Statement {
+    /// Nanoseconds.
+    times: Histogram<u64>,
+    /// Lines of each at least: accounts may have fewer entries.
+    lines: usize,
 }
 
 /// Runs the benchmark in folders of its own below `parent`, which are deleted after.
@@ -110,7 +121,7 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
         let progress = |n| bar.at(done * transfers + n, runs as u64 * transfers);
         all.push(match options.in_process {
             true => inside::run(&options, parent, &progress)?,
-            false => outside::run(&options, parent, &progress)?,
+            false => outside::run(&options, parent, done + 1 == runs as u64, &progress)?,
         });
     }
     let median = |of: &dyn Fn(&Run) -> f64| {
@@ -120,8 +131,8 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
     };
     let per_second = |seconds: f64| (transfers as f64 / seconds).round() as u64;
     let quantile = |q: f64| thousandths(median(&|r| r.latency.value_at_quantile(q) as f64 / 1000.0));
-    let statement = |q: f64| {
-        let all = all.iter().map(|r| r.statement.as_ref().map(|s| s.value_at_quantile(q) as f64));
+    let round_trip = |q: f64| {
+        let all = all.iter().map(|r| r.statement_round_trip.as_ref().map(|s| s.value_at_quantile(q) as f64));
         let mut values: Vec<f64> = all.collect::<Option<_>>()?;
         values.sort_by(f64::total_cmp);
         Some(values[values.len() / 2])
@@ -162,7 +173,12 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
             report["kept"] = json!(all.iter().map(|r| r.kept.clone()).collect::<Vec<_>>());
         }
     } else {
-        report["statement_read_us"] = json!({ "p50": statement(0.5), "p99": statement(0.99) });
+        if let Some(statement) = all.last().and_then(|run| run.statement.as_ref()) {
+            let us = |q| thousandths(statement.times.value_at_quantile(q) as f64 / 1000.0);
+            report["statement_read_us"] = json!({ "p50": us(0.5), "p99": us(0.99) });
+            report["statement_lines"] = json!(statement.lines);
+        }
+        report["statement_round_trip_us"] = json!({ "p50": round_trip(0.5), "p99": round_trip(0.99) });
         let since = |at: usize| if at == 0 { 0.0 } else { middle.throughput[at - 1].0 };
         let rates = middle
             .throughput

@@ -2,20 +2,21 @@
 
 use super::ceiling::ceiling;
 use super::served::Served;
-use super::{BulkRun, FIRST, Options, Run, SEGMENT_BLOCKS, WON, Workload};
-use crate::command::core::SOCKET;
+use super::{BulkRun, FIRST, Options, Run, SEGMENT_BLOCKS, Statement, WON, Workload};
+use crate::command::core::{HISTORY_BLOCKS, SOCKET};
 use crate::ids;
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
 use pabal_bank::command;
 use pabal_bank::ledger::window::CAPACITY_DEFAULT;
 use pabal_bank::ledger::{Class, Code, Id};
 use pabal_client::{Address, Connection, Envelope, Lane};
-use pabal_core::{Channel, Credentials, Question};
-use pabal_engine::Commands;
+use pabal_core::question::read_answer;
+use pabal_core::{BankMachine, Channel, Copy, Credentials, Question};
 use pabal_engine::engine::JOURNAL;
 use pabal_engine::request::BULK_COMMANDS_MAX;
-use pabal_journal::Reader;
+use pabal_engine::{Commands, Fold};
+use pabal_journal::{Reader, SystemDisk};
 use pabal_wire::Kind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::path::Path;
@@ -29,6 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Statements that are asked for, of so many different accounts, each at least once before.
 const STATEMENTS: usize = 20_000;
 const STATEMENT_ACCOUNTS: u64 = 100;
+const STATEMENT_LINES: u16 = 50;
 /// Bulk requests on their way.
 const BULK_IN_FLIGHT: usize = 8;
 /// How long bulk work runs alone at first.
@@ -41,8 +43,8 @@ pub fn start_core(data: &Path) -> anyhow::Result<Served> {
     Served::start("core", &["--segment-blocks", &SEGMENT_BLOCKS.to_string()], data)
 }
 
-/// One run.
-pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::Result<Run> {
+/// One run. Statements as a reader makes them are measured when it is to be so: it folds the whole journal for that.
+pub fn run(options: &Options, parent: &Path, reads: bool, progress: &dyn Fn(u64)) -> anyhow::Result<Run> {
     let dir = tempfile::Builder::new().prefix("pabal-bench-").tempdir_in(parent)?;
     let data = dir.path().join("data");
     let core = start_core(&data)?;
@@ -68,8 +70,9 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
     let core_cpu_seconds = core.cpu_seconds("pabal-core") - cpu;
     let rss_mib = core.resident_mib();
     let bulk = bulk.map(Bulk::end).transpose()?;
-    let statement = Some(statements(&data, options.accounts)?);
+    let statement_round_trip = Some(round_trips(&data, options.accounts)?);
     core.stop()?;
+    let statement = reads.then(|| statements(&data, options.accounts)).transpose()?;
     let blocks = journal.extent()? - blocks;
     let record = (blocks * options.batch as u64).div_ceil(options.transfers).max(1);
     Ok(Run {
@@ -81,6 +84,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
         bytes_an_account: None,
         journal_bytes: (blocks * 4096) as f64,
         statement,
+        statement_round_trip,
         throughput,
         bulk,
         kept: None,
@@ -316,13 +320,37 @@ fn all_done(connection: &mut Connection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks for statements of the newest 50 entries, one after the other, over the socket.
-fn statements(data: &Path, accounts: u64) -> anyhow::Result<Histogram<u64>> {
+/// Makes statements of the newest 50 entries out of a copy, one after the other, as a reader's thread does.
+fn statements(data: &Path, accounts: u64) -> anyhow::Result<Statement> {
+    let copy = Copy::new(Fold::open(Arc::new(SystemDisk), data, BankMachine::default(), &mut |_| {})?);
+    let reader = Reader::open(&data.join(JOURNAL))?.with_cache(HISTORY_BLOCKS);
+    let (mut times, mut lines, mut out) = (Histogram::new(3)?, usize::MAX, Vec::new());
+    let some = STATEMENT_ACCOUNTS.min(accounts);
+    for n in 0..STATEMENTS as u64 + some {
+        let asked = Question::statement(FIRST + n % some, STATEMENT_LINES);
+        out.clear();
+        let begun = Instant::now();
+        let question = Question::read(asked.as_bytes()).context("a question")?;
+        let answered = copy.answer(&reader, question, 0)?;
+        answered.body.context("a body")?(&mut out);
+        let ns = begun.elapsed().as_nanos() as u64;
+        let (standing, its) = read_answer(&out).context("an answer")?;
+        ensure!(answered.kind == Kind::Answer && standing.found == 1, "{:?}", answered.kind);
+        lines = lines.min(its.len());
+        if n >= some {
+            times.record(ns)?;
+        }
+    }
+    Ok(Statement { times, lines })
+}
+
+/// Asks the core for statements of the newest 50 entries, one after the other, over the socket.
+fn round_trips(data: &Path, accounts: u64) -> anyhow::Result<Histogram<u64>> {
     let mut connection = connect(data, Channel::Api)?;
     let mut latency = Histogram::new(3)?;
     let some = STATEMENT_ACCOUNTS.min(accounts);
     for n in 0..STATEMENTS as u64 + some {
-        let question = Question::statement(FIRST + n % some, 50);
+        let question = Question::statement(FIRST + n % some, STATEMENT_LINES);
         let begun = Instant::now();
         connection.query(&Envelope { class: 2, ..Envelope::default() }, 0, question.as_bytes())?;
         loop {
