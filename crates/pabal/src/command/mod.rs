@@ -3,8 +3,10 @@
 pub mod bench;
 pub mod core;
 pub mod crashes;
+pub mod customers;
 pub mod drill;
 pub mod full;
+pub mod judge;
 pub mod read;
 pub mod reader;
 pub mod serve;

@@ -39,7 +39,7 @@ struct Service {
 }
 
 /// Runs the bank of this folder until told to stop.
-pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
+pub fn run(data: &Path, confirmed_by: &[String], snapshot_commands: u64) -> anyhow::Result<()> {
     super::verify::make_folder(data)?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD])?;
     let (said, lines) = channel::<String>();
@@ -54,11 +54,15 @@ pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
         restarts: 0,
     });
     let program = std::env::current_exe()?;
+    let words = |name: &str| match name {
+        "core" => confirmed_by.iter().flat_map(|by| ["--time-confirmed-by".into(), by.clone()]).collect(),
+        _ => vec!["--snapshot-commands".into(), snapshot_commands.to_string()],
+    };
     loop {
         for service in &mut services {
             service.look(&said)?;
             if service.child.is_none() && Instant::now() >= service.due {
-                service.start(&program, data, confirmed_by, &said)?;
+                service.start(&program, data, words(service.name), &said)?;
             }
         }
         if signals.pending().any(|signal| signal != SIGCHLD) {
@@ -79,16 +83,11 @@ impl Service {
         &mut self,
         program: &PathBuf,
         data: &Path,
-        confirmed_by: &[String],
+        words: Vec<String>,
         said: &Sender<String>,
     ) -> anyhow::Result<()> {
         let mut command = Command::new(program);
-        command.arg(self.name).arg("--data").arg(data);
-        if self.name == "core" {
-            for name in confirmed_by {
-                command.args(["--time-confirmed-by", name]);
-            }
-        }
+        command.arg(self.name).arg("--data").arg(data).args(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A signal from a terminal is for the supervisor alone, which ends the services in their order.
         command.process_group(0);

@@ -134,9 +134,18 @@ fn scan(dir: &Path, bar: &Bar, each: &mut dyn FnMut(&Record<'_>) -> Seen) -> Res
     })
 }
 
+/// Where an entry stands.
+#[derive(Clone, Copy)]
+pub struct At {
+    /// The record.
+    pub sequence: u64,
+    /// The entry's own place.
+    pub position: u64,
+}
+
 /// Reads the journal of a data folder and decides everything again. `each` sees every entry after its
 /// record was. A journal that is not sound is an error: nothing of it is shown.
-pub fn replay(data: &Path, bar: &Bar, each: &mut dyn FnMut(u64, &Posting)) -> anyhow::Result<Replayed> {
+pub fn replay(data: &Path, bar: &Bar, each: &mut dyn FnMut(At, &Posting)) -> anyhow::Result<Replayed> {
     examine(data, bar, each, &mut 0)
 }
 
@@ -144,7 +153,7 @@ pub fn replay(data: &Path, bar: &Bar, each: &mut dyn FnMut(u64, &Posting)) -> an
 fn examine(
     data: &Path,
     bar: &Bar,
-    each: &mut dyn FnMut(u64, &Posting),
+    each: &mut dyn FnMut(At, &Posting),
     read: &mut u64,
 ) -> anyhow::Result<Replayed> {
     let dir = journal_of(data)?;
@@ -161,7 +170,7 @@ fn examine(
                 *sums.entry((o.debit.account, currency)).or_default() -= o.amount as i128;
                 *sums.entry((o.credit.account, currency)).or_default() += o.amount as i128;
             }
-            each(position.0, &posting);
+            each(At { sequence: record.header.sequence, position: position.0 }, &posting);
         }
         *read = record.header.sequence;
         Ok(())
