@@ -118,7 +118,7 @@ pub fn run(cycles: u64, seed: u64, json: bool) -> anyhow::Result<bool> {
         let folder = tempfile::tempdir()?;
         let some = CYCLES_A_FOLDER.min(cycles - done);
         let counted = campaign(folder.path(), &pabal, some, &mut random, &mut report);
-        done += some;
+        done = Target::EACH.iter().filter_map(|target| report[target.name()].as_u64()).sum();
         let good = counted.as_ref().is_ok_and(|counted| counted["passed"] == true);
         if !good {
             passed = false;
@@ -154,7 +154,8 @@ pub fn run(cycles: u64, seed: u64, json: bool) -> anyhow::Result<bool> {
                 |name: &&str| format!("{} {}", report[*name].as_u64().unwrap_or(0), name.replace('_', " "));
             names.iter().map(one).collect::<Vec<_>>().join(", ")
         };
-        println!("{done} kills ({}), seed {seed}", said(&Target::EACH.map(Target::name)));
+        let killed = said(&Target::EACH.map(Target::name));
+        println!("{done} kills ({killed}), seed {seed}, {} s", begun.elapsed().as_secs());
         println!("{}\n{}", said(&COUNTS), said(&MORE));
     }
     Ok(passed)
