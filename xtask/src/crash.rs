@@ -15,11 +15,11 @@ const CYCLES_A_FOLDER: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the drill. True when nothing was lost or doubled.
-pub fn run(cycles: u64, json: bool) -> anyhow::Result<bool> {
+pub fn run(cycles: u64, seed: u64, json: bool) -> anyhow::Result<bool> {
     let pabal = drill::build()?;
     let mut sums = [0u64; COUNTS.len()];
     let (mut done, mut passed, begun) = (0, true, Instant::now());
-    let mut random = Random(seed());
+    let mut random = Random(seed);
     while done < cycles {
         let folder = tempfile::tempdir()?;
         let bank = Bank::within(folder.path(), &pabal);
@@ -63,7 +63,8 @@ pub fn run(cycles: u64, json: bool) -> anyhow::Result<bool> {
     Ok(passed)
 }
 
-fn length(path: &Path) -> u64 {
+/// Bytes of a file; none when it is not there.
+pub fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| m.len())
 }
 
@@ -82,11 +83,12 @@ fn wait_for_answers(child: &mut Child, acked: &Path, before: u64) -> anyhow::Res
     Ok(())
 }
 
-/// Only chooses the moments of the kills.
-struct Random(u64);
+/// Only chooses the moments of the kills, and what is killed. Never zero.
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    /// 0 to n - 1.
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -94,7 +96,8 @@ impl Random {
     }
 }
 
-fn seed() -> u64 {
+/// Another one each time.
+pub fn seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(1, |d| d.as_nanos() as u64) | 1
 }

@@ -15,6 +15,7 @@ mod need;
 mod planted;
 mod plot;
 mod schedules;
+mod served;
 mod simulate;
 mod sum;
 mod test;
@@ -46,6 +47,12 @@ enum Task {
         /// How many times
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
         cycles: u64,
+        /// Serve the bank, and kill its core, its reader, its supervisor and its customers
+        #[arg(long)]
+        served: bool,
+        /// What is killed when follows from it, as far as the machine keeps pace; another one each time without it
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        seed: Option<u64>,
         /// One JSON object on standard output
         #[arg(long)]
         json: bool,
@@ -113,7 +120,10 @@ fn main() -> ExitCode {
         Task::Test => test::run(root()),
         Task::Bench(options) => bench::run(root(), &options),
         Task::Deny => deny::run(root()),
-        Task::Crash { cycles, json } => crash::run(cycles, json),
+        Task::Crash { cycles, served, seed, json } => {
+            let run = if served { served::run } else { crash::run };
+            run(cycles, seed.unwrap_or_else(crash::seed), json)
+        }
         Task::Simulate { seeds, from, seed, json } => simulate::run(seeds, from, seed, json),
         Task::Planted { json } => planted::run(json),
         Task::Schedules { schedules, seed } => schedules::run(schedules, seed),

@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::sum::{Sum, Tally};
-use crate::{cargo, crash, deny, faults, full, fuzz, need, planted, schedules, simulate};
+use crate::{cargo, crash, deny, faults, full, fuzz, need, planted, schedules, served, simulate};
 
 /// Cycles of the crash drill's short form; `cargo xtask crash --cycles 1000` is the full one.
 const CRASH_CYCLES: u64 = 50;
+/// Kills of the services of a bank that is served; `cargo xtask crash --served --cycles 1000` is the full form.
+const SERVED_CYCLES: u64 = 50;
 /// The first so many times of each system call that fail in the short form; `cargo xtask faults --calls 40` is the
 /// full one.
 const FAULTS_CALLS: u64 = 4;
@@ -51,7 +53,8 @@ pub fn run(root: &Path) -> Result<bool> {
         step("tests", || all(&["test", "--workspace", "--no-fail-fast"], &[])),
         step("schedules", schedules::short),
         step("deny", || deny::run(root).map(Tally::one)),
-        step("crash", || crash::run(CRASH_CYCLES, false).map(Tally::one)),
+        step("crash", || crash::run(CRASH_CYCLES, crash::seed(), false).map(Tally::one)),
+        step("crash served", || served::run(SERVED_CYCLES, crash::seed(), false).map(Tally::one)),
         step("simulate", || simulate::run(simulate::SEEDS, 0, None, false).map(Tally::one)),
         step("planted", || planted::run(false).map(Tally::one)),
         step("faults", || faults::run(FAULTS_CALLS, false).map(Tally::perhaps)),

@@ -11,6 +11,7 @@ mod progress;
 mod upgrade;
 
 use clap::{Parser, Subcommand};
+use command::reader::SNAPSHOT_COMMANDS;
 use command::show;
 use pabal_journal::SEGMENT_BLOCKS_DEFAULT;
 use progress::Bar;
@@ -79,6 +80,9 @@ enum Command {
         /// The data folder.
         #[arg(long, default_value = "pabal-data")]
         data: PathBuf,
+        /// Commands after which it makes a new snapshot.
+        #[arg(long, default_value_t = SNAPSHOT_COMMANDS, value_parser = clap::value_parser!(u64).range(1..))]
+        snapshot_commands: u64,
     },
     /// Run the bank: each service in a process of its own, started anew when it dies.
     Serve {
@@ -88,6 +92,9 @@ enum Command {
         /// Two people who vouch for the clock after a long stop, where there is no hardware clock.
         #[arg(long = "time-confirmed-by", value_name = "NAME")]
         time_confirmed_by: Vec<String>,
+        /// Commands after which the reader makes a new snapshot.
+        #[arg(long, default_value_t = SNAPSHOT_COMMANDS, value_parser = clap::value_parser!(u64).range(1..))]
+        snapshot_commands: u64,
     },
     /// Keep the state as it is now in a snapshot, so that the next start is short.
     Snapshot {
@@ -171,6 +178,17 @@ enum Drill {
         #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(32..))]
         segment_blocks: u32,
     },
+    /// Customers of a bank that is served: they send transfers and ask for what stands on accounts, until killed.
+    Customers {
+        #[arg(long)]
+        data: PathBuf,
+        /// Where their books are kept, those of each in a folder of its own.
+        #[arg(long)]
+        books: PathBuf,
+        /// Send nothing new: ask until everything is answered and every account was shown as it is now.
+        #[arg(long)]
+        settle: bool,
+    },
     /// Fill the disk under a running bank, make room again, and say what it did; for a small file system.
     Full {
         #[arg(long)]
@@ -227,6 +245,9 @@ enum Drill {
         sent: PathBuf,
         #[arg(long)]
         acked: PathBuf,
+        /// Where customers kept their books.
+        #[arg(long)]
+        books: Option<PathBuf>,
     },
 }
 
@@ -385,12 +406,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             command::core::run(&data, &options)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Reader { data }) => {
-            command::reader::run(&data)?;
+        Some(Command::Reader { data, snapshot_commands }) => {
+            command::reader::run(&data, snapshot_commands)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Serve { data, time_confirmed_by }) => {
-            command::serve::run(&data, &time_confirmed_by)?;
+        Some(Command::Serve { data, time_confirmed_by, snapshot_commands }) => {
+            command::serve::run(&data, &time_confirmed_by, snapshot_commands)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Snapshot { data, json }) => {
@@ -443,8 +464,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             show::report(&report, json, show::crashes)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
-        Some(Command::Drill(Drill::Check { data, sent, acked })) => {
-            let report = command::drill::check(&data, &sent, &acked)?;
+        Some(Command::Drill(Drill::Customers { data, books, settle })) => {
+            let report = command::customers::run(&data, &books, settle)?;
+            show::report(&report, true, show::fields)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Drill(Drill::Check { data, sent, acked, books })) => {
+            let mut kept = vec![command::judge::Kept { sent, acked, shown: None }];
+            kept.extend(books.iter().flat_map(|books| command::customers::kept(books)));
+            let report = command::judge::check(&data, &kept)?;
             show::report(&report, true, show::fields)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }

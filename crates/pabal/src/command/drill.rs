@@ -1,14 +1,12 @@
-//! The client side of the drills: sends transfers until it is killed, and later counts what came of them.
+//! The client side of the drills: sends transfers until it is killed. What came of them [`judge`](super::judge) counts.
 //!
 //! It behaves as every client must: ids are kept before they are sent, an answer counts once it has come,
 //! and whatever has no answer is sent again under the same id.
 
-use super::verify;
 use crate::ids;
-use crate::progress::Bar;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use pabal_bank::ledger::entry::COMMAND_BYTES;
-use pabal_bank::ledger::{Class, Code, Command, Id, Kind, Op};
+use pabal_bank::ledger::{Class, Command, Kind};
 use pabal_bank::{Reply, command};
 use pabal_core::BankMachine;
 use pabal_engine::{
@@ -17,19 +15,21 @@ use pabal_engine::{
 };
 use pabal_journal::JournalConfig;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 use zerocopy::{FromBytes, IntoBytes};
 
-const ACCOUNTS: u64 = 100;
+pub(super) const ACCOUNTS: u64 = 100;
 pub(super) const FIRST: u64 = 100_000_000;
 const WON: u16 = 410;
 /// Commands sent again after a start: more than can have been on their way.
 const AGAIN: usize = 5_000;
 /// Each answered command: its id, its position, its code.
-const ACK_BYTES: usize = 32;
+pub(super) const ACK_BYTES: usize = 32;
+/// In place of the code: its client said that nothing was done, and never sends it again.
+pub(super) const NOT_DONE: u64 = 1 << 32;
 
 /// How `load` sends.
 pub struct Load {
@@ -147,94 +147,53 @@ pub(super) struct Books {
 impl Books {
     /// Opens them; what was sent so far.
     pub fn open(sent: &Path, acked: &Path) -> anyhow::Result<(Books, Vec<Command>)> {
-        let append = |path: &Path| OpenOptions::new().create(true).append(true).read(true).open(path);
-        let mut books = Books { sent: append(sent)?, acked: append(acked)? };
-        let before = commands(&mut books.sent)?;
-        Ok((books, before))
+        let (sent, bytes) = whole(sent, COMMAND_BYTES)?;
+        let (acked, _) = whole(acked, ACK_BYTES)?;
+        let read = |chunk: &[u8]| Command::read_from_bytes(chunk).ok().context("a command of 96 bytes");
+        let before = bytes.chunks_exact(COMMAND_BYTES).map(read).collect::<anyhow::Result<_>>()?;
+        Ok((Books { sent, acked }, before))
     }
 
     /// Keeps these, then sends them.
     pub fn send(&mut self, engine: &Engine<BankMachine>, made: &[Command]) -> anyhow::Result<Sent> {
-        self.sent.write_all(made.as_bytes())?;
+        self.keep(made)?;
         Ok(submit(engine, made))
+    }
+
+    /// Keeps these, which are about to be sent.
+    pub fn keep(&mut self, made: &[Command]) -> anyhow::Result<()> {
+        Ok(self.sent.write_all(made.as_bytes())?)
     }
 
     /// Waits for the answers and keeps them.
     pub fn hear(&mut self, sent: Sent) -> anyhow::Result<Vec<Reply>> {
         let (made, ticket) = sent;
         let replies = ticket.wait()?.replies;
-        let mut heard = Vec::with_capacity(made.len() * ACK_BYTES);
-        for (command, reply) in made.iter().zip(&replies) {
-            heard.extend_from_slice(command.id.as_bytes());
-            heard.extend_from_slice(&reply.position.to_le_bytes());
-            heard.extend_from_slice(&(reply.code as u64).to_le_bytes());
-        }
-        self.acked.write_all(&heard)?;
+        self.heard(made.iter().zip(&replies).map(|(made, reply)| (made, reply.position, reply.code as u64)))?;
         Ok(replies)
     }
+
+    /// Keeps what was heard of these: each with its position and its code, or [`NOT_DONE`].
+    pub fn heard<'c>(&mut self, heard: impl Iterator<Item = (&'c Command, u64, u64)>) -> anyhow::Result<()> {
+        let mut bytes = Vec::new();
+        for (command, position, code) in heard {
+            bytes.extend_from_slice(command.id.as_bytes());
+            bytes.extend_from_slice(&position.to_le_bytes());
+            bytes.extend_from_slice(&code.to_le_bytes());
+        }
+        Ok(self.acked.write_all(&bytes)?)
+    }
 }
 
-/// The commands kept so far; a last one cut short by a kill was never sent.
-fn commands(file: &mut File) -> anyhow::Result<Vec<Command>> {
+/// Opens a file of pieces of one length, to write behind them; its bytes. A last piece that a kill cut short is none.
+pub(super) fn whole(path: &Path, piece: usize) -> anyhow::Result<(File, Vec<u8>)> {
+    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let whole = bytes.len() - bytes.len() % COMMAND_BYTES;
+    let whole = bytes.len() - bytes.len() % piece;
     if whole != bytes.len() {
         file.set_len(whole as u64)?;
+        bytes.truncate(whole);
     }
-    let read = |chunk: &[u8]| Command::read_from_bytes(chunk).ok().context("a command of 96 bytes");
-    bytes[..whole].chunks_exact(COMMAND_BYTES).map(read).collect()
-}
-
-/// Counts, for everything that was answered, the entries that the journal has.
-pub fn check(data: &Path, sent: &Path, acked: &Path) -> anyhow::Result<Value> {
-    let mut entries: BTreeMap<Id, Vec<(u64, u16)>> = BTreeMap::new();
-    let replayed = verify::replay(data, &Bar::hidden(), &mut |position, entry| {
-        // Requests' headers and released holds are no commands that were sent.
-        let op = Op::from_u16(entry.command.header.op);
-        if op.is_some_and(|op| op != Op::HoldReleased) {
-            entries.entry(entry.command.id).or_default().push((position, entry.command.header.code));
-        }
-    })?;
-    let scanned = &replayed.scanned;
-    let mut bytes = Vec::new();
-    File::open(acked)?.read_to_end(&mut bytes)?;
-    // Each id once, however often it was answered; every later answer must be the first one again.
-    let mut answers: BTreeMap<Id, (u64, u16)> = BTreeMap::new();
-    let (mut found, mut missing, mut doubled, mut differing) = (0u64, 0u64, 0u64, 0u64);
-    for ack in bytes.chunks_exact(ACK_BYTES) {
-        let word = |i: usize| u64::from_le_bytes(ack[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
-        let (id, position, code) = (Id { high: word(0), low: word(1) }, word(2), word(3));
-        let Some(code) = u16::try_from(code).ok().and_then(Code::from_u16) else { bail!("a broken answer") };
-        if code.uses_id() {
-            let answer = (position, code as u16);
-            differing += u64::from(*answers.entry(id).or_insert(answer) != answer);
-        }
-    }
-    for (id, answer) in &answers {
-        match entries.get(id).map(Vec::as_slice) {
-            None => missing += 1,
-            Some([one]) => {
-                found += 1;
-                differing += u64::from(one != answer);
-            }
-            Some(_) => doubled += 1,
-        }
-    }
-    let acknowledged = answers.len();
-    // Also what was never answered must not be there twice.
-    let twice = entries.values().filter(|e| e.len() > 1).count() as u64;
-    let sent = std::fs::metadata(sent)?.len() / COMMAND_BYTES as u64;
-    let good = missing == 0 && doubled == 0 && twice == 0 && differing == 0 && replayed.balanced;
-    Ok(json!({
-        "sent": sent,
-        "acknowledged": acknowledged,
-        "found": found,
-        "missing": missing,
-        "doubled": doubled.max(twice),
-        "differing": differing,
-        "records": scanned.records,
-        "balanced": replayed.balanced,
-        "passed": good,
-    }))
+    Ok((file, bytes))
 }

@@ -3,9 +3,11 @@
 pub mod bench;
 pub mod core;
 pub mod crashes;
+pub mod customers;
 pub mod drill;
 pub mod ending;
 pub mod full;
+pub mod judge;
 pub mod lines;
 pub mod read;
 pub mod reader;

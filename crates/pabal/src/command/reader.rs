@@ -28,7 +28,7 @@ use zerocopy::IntoBytes;
 
 /// The reader's socket, in the data folder.
 pub const READER_SOCKET: &str = "reader.sock";
-/// Commands after which a new snapshot is made: some seconds of replaying at a start.
+/// Commands after which a new snapshot is made unless it is told otherwise: some seconds of replaying at a start.
 pub const SNAPSHOT_COMMANDS: u64 = 4_000_000;
 /// How long it waits before it tries to reach the core again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -38,7 +38,7 @@ const QUIET: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs until SIGINT or SIGTERM.
-pub fn run(data: &Path) -> anyhow::Result<()> {
+pub fn run(data: &Path, snapshot_commands: u64) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let ending = Arc::new(Ending::new()?);
     let (handle, ends) = (signals.handle(), ending.clone());
@@ -47,13 +47,13 @@ pub fn run(data: &Path) -> anyhow::Result<()> {
             ends.say(true);
         }
     });
-    let read = read(data, &ending);
+    let read = read(data, snapshot_commands, &ending);
     handle.close();
     let _ = told.join();
     read
 }
 
-fn read(data: &Path, ending: &Arc<Ending>) -> anyhow::Result<()> {
+fn read(data: &Path, snapshot_commands: u64, ending: &Arc<Ending>) -> anyhow::Result<()> {
     // A bank that is being made now has no journal yet.
     while Reader::open(&data.join(JOURNAL)).is_err() || Credentials::of(data, Channel::Reader).is_err() {
         if ending.wait(AGAIN) {
@@ -76,9 +76,15 @@ fn read(data: &Path, ending: &Arc<Ending>) -> anyhow::Result<()> {
     let server = Server::start(Config::unix(socket.clone(), codes()), Arc::new(service))?;
     say!("snapshot {from}, then {commands} commands replayed, to record {}", copy.read().sequence());
     say!("ready {}", socket.display());
-    let mut at_snapshot = 0;
+    let mut due = snapshot_commands;
     serving(server, ending, || {
-        if let Err(lost) = follow(data, journal_id, &copy, ending, &mut at_snapshot) {
+        let mut followed = || {
+            if copy.read().commands() >= due {
+                due = copy.read().commands() + snapshot_commands;
+                snapshot(&copy);
+            }
+        };
+        if let Err(lost) = follow(data, journal_id, &copy, ending, &mut followed) {
             match lost {
                 Lost::Core(error) => {
                     say!("not following: {error:#}; serving record {}", copy.read().sequence())
@@ -124,13 +130,13 @@ impl From<pabal_client::Error> for Lost {
     }
 }
 
-/// Follows the core until it is gone.
+/// Follows the core until it is gone. `followed` is called after each time that something may have come.
 fn follow(
     data: &Path,
     journal_id: u64,
     copy: &Copy,
     ending: &Ending,
-    at_snapshot: &mut u64,
+    followed: &mut dyn FnMut(),
 ) -> Result<(), Lost> {
     let credential = Credentials::of(data, Channel::Reader).map_err(|error| Lost::Core(error.into()))?;
     let address = Address::Unix(data.join(SOCKET));
@@ -162,11 +168,7 @@ fn follow(
             };
             copy.write().take(&record).map_err(|error| Lost::Copy(error.into()))?;
         }
-        let commands = copy.read().commands();
-        if commands - *at_snapshot >= SNAPSHOT_COMMANDS {
-            *at_snapshot = commands;
-            snapshot(copy);
-        }
+        followed();
     }
     Ok(())
 }

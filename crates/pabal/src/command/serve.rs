@@ -54,7 +54,7 @@ const PACE: Pace = Pace {
 };
 
 /// Runs the bank of this folder until told to stop.
-pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
+pub fn run(data: &Path, confirmed_by: &[String], snapshot_commands: u64) -> anyhow::Result<()> {
     verify::holds_a_journal(data)?;
     verify::make_folder(data)?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -64,9 +64,12 @@ pub fn run(data: &Path, confirmed_by: &[String]) -> anyhow::Result<()> {
         let make = move || {
             let mut command = Command::new(&program);
             command.arg(name).arg("--data").arg(&data);
-            if name == "core" {
-                command.args(confirmed_by.iter().flat_map(|person| ["--time-confirmed-by", person]));
-            }
+            match name {
+                "core" => {
+                    command.args(confirmed_by.iter().flat_map(|person| ["--time-confirmed-by", person]))
+                }
+                _ => command.args(["--snapshot-commands", &snapshot_commands.to_string()]),
+            };
             command
         };
         Service::new(name, make)

@@ -135,9 +135,18 @@ fn scan(dir: &Path, bar: &Bar, each: &mut dyn FnMut(&Record<'_>) -> Seen) -> Res
     })
 }
 
+/// Where an entry stands.
+#[derive(Clone, Copy)]
+pub struct At {
+    /// The record.
+    pub sequence: u64,
+    /// The entry's own place.
+    pub position: u64,
+}
+
 /// Reads the journal of a data folder and decides everything again. `each` sees every entry after its
 /// record was. A journal that is not sound is an error: nothing of it is shown.
-pub fn replay(data: &Path, bar: &Bar, each: &mut dyn FnMut(u64, &Posting)) -> anyhow::Result<Replayed> {
+pub fn replay(data: &Path, bar: &Bar, each: &mut dyn FnMut(At, &Posting)) -> anyhow::Result<Replayed> {
     examine(data, bar, each, &mut 0)
 }
 
@@ -145,7 +154,7 @@ pub fn replay(data: &Path, bar: &Bar, each: &mut dyn FnMut(u64, &Posting)) -> an
 fn examine(
     data: &Path,
     bar: &Bar,
-    each: &mut dyn FnMut(u64, &Posting),
+    each: &mut dyn FnMut(At, &Posting),
     read: &mut u64,
 ) -> anyhow::Result<Replayed> {
     let dir = journal_of(data)?;
@@ -173,7 +182,7 @@ fn examine(
                         is_debit: false,
                     });
                 }
-                each(position.0, &posting);
+                each(At { sequence: record.header.sequence, position: position.0 }, &posting);
             }
             *read = record.header.sequence;
             Ok(())
