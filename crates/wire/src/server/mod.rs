@@ -19,6 +19,7 @@ mod listen;
 pub(crate) mod outbox;
 mod places;
 mod round;
+pub mod stepped;
 mod transport;
 
 use std::io;
@@ -33,6 +34,7 @@ use crate::tls::{self, Identity};
 use listen::Listener;
 use outbox::Outbox;
 use round::Round;
+pub use round::TURNED_AWAY_MAX;
 
 /// Connections of a server at most. One more is told that it is too many, and closed.
 pub const CONNECTIONS_MAX: usize = 1024;
