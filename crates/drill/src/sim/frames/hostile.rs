@@ -7,17 +7,26 @@ use super::credential;
 use super::pipe::{self, ClientEnd};
 use crate::random::Random;
 use pabal_bank::ledger::Code;
+use pabal_core::question::BankStanding;
 use pabal_core::{Channel, Question};
 use pabal_wire::frame::{LANE_ONLINE, VERSION};
-use pabal_wire::{Asking, Head, Kind, Replies};
+use pabal_wire::{Asking, Head, Kind, Limits, Replies, Reply};
 use std::io::{ErrorKind, Read, Write};
 use zerocopy::IntoBytes;
 
 /// Questions that one who floods asks.
 const FLOOD: usize = 1500;
-/// Bytes that the server may take of one who takes no answer: its buffer, what may be on its way, what it has answered
-/// up to its bounds, and what the pipe holds.
-const TAKEN_BYTES_MAX: usize = 2 * (64 << 10) + FLOOD / 2 * 128;
+/// Bytes of such a question with its head, and of its answer.
+const ASKED_BYTES: usize = size_of::<Head>() + size_of::<Question>();
+const ANSWERED_BYTES: usize = size_of::<Reply>() + size_of::<BankStanding>();
+
+/// Bytes that leave one who takes no answer, at most: what lies in the pipe and what was read beyond the bounds, a
+/// pipe's worth each; and what was asked, of which the answers lie in the pipe, in the server's hands up to the bound
+/// at which it reads no more, or are on their way then.
+pub fn taken_bytes_max(limits: &Limits, room: usize) -> usize {
+    let answered = (room + limits.untaken_bytes / 4) / ANSWERED_BYTES;
+    2 * room + ASKED_BYTES * (answered + 2 * limits.in_flight as usize + 2)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
@@ -39,6 +48,7 @@ pub struct Hostile {
     manner: Manner,
     to_send: Vec<u8>,
     sent: usize,
+    taken_max: usize,
     parser: Replies,
     /// Kinds and codes that came.
     heard: Vec<(u16, u16)>,
@@ -64,7 +74,7 @@ fn question(credential: [u8; 16], tag: u64) -> Vec<u8> {
 }
 
 impl Hostile {
-    pub fn new(end: ClientEnd, random: &mut Random) -> Hostile {
+    pub fn new(end: ClientEnd, taken_max: usize, random: &mut Random) -> Hostile {
         use Manner::{Broken, Credential, Floods, Silent, Version};
         let manner = random.of(&[Version, Credential, Broken, Silent, Floods]);
         let known = hello(1, 1).as_bytes().to_vec();
@@ -96,7 +106,7 @@ impl Hostile {
             }
         };
         let (parser, heard) = (Replies::default(), Vec::new());
-        Hostile { end: Some(end), manner, to_send, sent: 0, parser, heard, done: false }
+        Hostile { end: Some(end), manner, to_send, sent: 0, taken_max, parser, heard, done: false }
     }
 
     /// Goes on in its manner; now and then it has had enough.
@@ -107,7 +117,7 @@ impl Hostile {
             Err(error) => self.done = error.kind() != ErrorKind::WouldBlock,
         }
         if self.manner == Manner::Floods {
-            if self.sent > TAKEN_BYTES_MAX {
+            if self.sent > self.taken_max {
                 wrong("flood taken in", format!("{} bytes of one who takes no answer", self.sent));
             }
         } else {
@@ -115,7 +125,7 @@ impl Hostile {
         }
         let left = self.end.as_ref().is_none_or(|end| pipe::is_left(&end.0));
         self.done |= left && self.manner == Manner::Floods;
-        if self.done || random.one_in(40) {
+        if self.done || random.one_in(100) {
             (self.end, self.done) = (None, true);
         }
     }

@@ -317,6 +317,7 @@ impl Frames {
                 2 | 3 => self.step_links(false),
                 4 | 5 => self.step_server(us),
                 6 => {
+                    self.step_hostile();
                     self.step_processes(us);
                     self.step_links(true);
                     self.step_server(us);
@@ -372,7 +373,8 @@ impl Frames {
             && self.random.one_in(6)
             && let Ok(end) = reach(&self.net)
         {
-            self.hostile.push(Hostile::new(end, &mut self.random));
+            let taken_max = hostile::taken_bytes_max(&self.limits, lock(&self.net).room);
+            self.hostile.push(Hostile::new(end, taken_max, &mut self.random));
         }
     }
 
