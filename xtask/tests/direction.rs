@@ -46,6 +46,7 @@ const FLOORS: &[Floor] = &[
     Floor {
         name: "pabal-core",
         imports: Imports::Only(&[
+            "pabal-fault",
             "pabal-ledger",
             "pabal-bank",
             "pabal-journal",
@@ -54,10 +55,10 @@ const FLOORS: &[Floor] = &[
         ]),
         imports_in_tests: &[],
     },
-    Floor { name: "pabal-wire", imports: Imports::Only(&[]), imports_in_tests: &[] },
+    Floor { name: "pabal-wire", imports: Imports::Only(&["pabal-fault"]), imports_in_tests: &[] },
     Floor {
         name: "pabal-client",
-        imports: Imports::Only(&["pabal-ledger", "pabal-bank", "pabal-wire"]),
+        imports: Imports::Only(&["pabal-fault", "pabal-ledger", "pabal-bank", "pabal-wire"]),
         imports_in_tests: &[],
     },
     // It drills whatever there is.

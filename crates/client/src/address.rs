@@ -1,5 +1,6 @@
 //! Where a core or a reader is reached.
 
+use crate::stepped::Pipe;
 use pabal_wire::tls::{self, Identity};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustls::ClientConnection;
@@ -65,6 +66,8 @@ impl std::fmt::Display for Address {
 pub(crate) enum Stream {
     Unix(UnixStream),
     Tls(Box<Tls>),
+    /// What a simulator makes up.
+    Made(Box<dyn Pipe>),
 }
 
 /// A session over TCP. What it has taken and the socket has not waits in it.
@@ -78,6 +81,7 @@ impl Stream {
         match self {
             Stream::Unix(stream) => stream.read(into),
             Stream::Tls(tls) => tls.read(into),
+            Stream::Made(pipe) => pipe.read(into),
         }
     }
 
@@ -85,13 +89,14 @@ impl Stream {
         match self {
             Stream::Unix(stream) => stream.write_vectored(parts),
             Stream::Tls(tls) => tls.write(parts),
+            Stream::Made(pipe) => pipe.write_vectored(parts),
         }
     }
 
     /// Whether it has bytes of its own to write, whatever else there is: of a handshake, or sealed ones.
     pub fn has_unwritten(&self) -> bool {
         match self {
-            Stream::Unix(_) => false,
+            Stream::Unix(_) | Stream::Made(_) => false,
             Stream::Tls(tls) => tls.session.wants_write(),
         }
     }
@@ -99,20 +104,22 @@ impl Stream {
     /// Writes those, as far as the system takes them.
     pub fn push(&mut self) -> io::Result<()> {
         match self {
-            Stream::Unix(_) => Ok(()),
+            Stream::Unix(_) | Stream::Made(_) => Ok(()),
             Stream::Tls(tls) => tls.push(),
         }
     }
 
     /// Whether a read of less than was offered says that there is no more.
     pub fn short_is_all(&self) -> bool {
-        matches!(self, Stream::Unix(_))
+        matches!(self, Stream::Unix(_) | Stream::Made(_))
     }
 
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
+    /// What the system waits with; what is made up is not waited for.
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Stream::Unix(stream) => stream.as_fd(),
-            Stream::Tls(tls) => tls.socket.as_fd(),
+            Stream::Unix(stream) => Some(stream.as_fd()),
+            Stream::Tls(tls) => Some(tls.socket.as_fd()),
+            Stream::Made(_) => None,
         }
     }
 }

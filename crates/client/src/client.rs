@@ -27,7 +27,7 @@ use crate::worker::{self, Job, What};
 use pabal_bank::Reply;
 use pabal_wire::frame::{ASKED_BYTES_MAX, CLASS_MAX};
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -160,6 +160,15 @@ impl<T> Pending<T> {
         self.receiver.recv().unwrap_or_else(|_| (self.otherwise)())
     }
 
+    /// The end, if it has come.
+    pub fn look(self) -> Result<T, Pending<T>> {
+        match self.receiver.try_recv() {
+            Ok(end) => Ok(end),
+            Err(TryRecvError::Empty) => Err(self),
+            Err(TryRecvError::Disconnected) => Ok((self.otherwise)()),
+        }
+    }
+
     /// Waits until this moment at most, and can be waited for again.
     pub fn wait_until(self, moment: Instant) -> Result<T, Pending<T>> {
         match self.receiver.recv_timeout(moment.saturating_duration_since(Instant::now())) {
@@ -185,8 +194,16 @@ pub(crate) struct Inbox {
 
 pub(crate) struct Shared {
     inbox: Mutex<Inbox>,
-    /// Written to when the inbox was empty.
-    pub wake: OwnedFd,
+    /// Written to when the inbox was empty. None where nobody sleeps.
+    pub wake: Option<OwnedFd>,
+    moments: Moments,
+}
+
+/// Where the time comes from.
+pub(crate) enum Moments {
+    System,
+    /// Whoever steps the client says what time it is.
+    Said(Mutex<Instant>),
 }
 
 impl Shared {
@@ -195,9 +212,26 @@ impl Shared {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What time it is.
+    pub fn now(&self) -> Instant {
+        match &self.moments {
+            Moments::System => Instant::now(),
+            Moments::Said(now) => *now.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Says what time it is, where that is said.
+    pub fn say_now(&self, moment: Instant) {
+        if let Moments::Said(now) = &self.moments {
+            *now.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+        }
+    }
+
     fn wake(&self) {
         // The counter cannot be full: whoever is woken takes it to zero.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        if let Some(wake) = &self.wake {
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+        }
     }
 }
 
@@ -214,12 +248,26 @@ impl Client {
     pub fn start(config: ClientConfig, keep: Option<Keep>) -> std::io::Result<Client> {
         use rustix::event::{EventfdFlags, eventfd};
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let mut client = Client::still(config, Some(wake), Moments::System);
+        let chance = getrandom::u64().map_err(std::io::Error::other)?;
+        let address = client.config.address.clone();
+        let reach = Box::new(move || address.reach());
+        let run = worker::Worker::new(client.config.clone(), keep, client.shared.clone(), reach, chance);
+        client.thread = Some(std::thread::Builder::new().name("client".into()).spawn(move || run.run())?);
+        Ok(client)
+    }
+
+    /// One whose work somebody else does.
+    pub(crate) fn still(config: ClientConfig, wake: Option<OwnedFd>, moments: Moments) -> Client {
         let inbox =
             Inbox { jobs: Vec::new(), resolve: Vec::new(), waiting: 0, waiting_bytes: 0, closing: false };
-        let shared = Arc::new(Shared { inbox: Mutex::new(inbox), wake });
-        let run = worker::Worker::new(config.clone(), keep, shared.clone())?;
-        let thread = std::thread::Builder::new().name("client".into()).spawn(move || run.run())?;
-        Ok(Client { shared, config, thread: Some(thread) })
+        let shared = Arc::new(Shared { inbox: Mutex::new(inbox), wake, moments });
+        Client { shared, config, thread: None }
+    }
+
+    /// What is shared with whoever does the work.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Takes a request.
@@ -274,7 +322,7 @@ impl Client {
         again_when_refused: bool,
         bytes: usize,
     ) -> Result<(), NotTaken> {
-        let until = Instant::now() + patience;
+        let until = self.shared.now() + patience;
         let mut inbox = self.shared.inbox();
         if inbox.closing {
             return Err(NotTaken::Closed);

@@ -158,8 +158,22 @@ impl Connection {
     /// Reaches a server and waits for its welcome, for so long at most.
     pub fn connect(address: &Address, credential: [u8; 16], patience: Duration) -> Result<Connection, Error> {
         let until = Instant::now() + patience;
+        let mut connection = Connection::begin(address.reach()?, credential);
+        loop {
+            connection.poll(until.saturating_duration_since(Instant::now()))?;
+            if connection.greeted()? {
+                return Ok(connection);
+            }
+            if Instant::now() >= until {
+                return Err(Error::NoWelcome);
+            }
+        }
+    }
+
+    /// Says hello over this stream. Nothing else may be asked before [`Connection::greeted`] has said so.
+    pub(crate) fn begin(stream: Stream, credential: [u8; 16]) -> Connection {
         let mut connection = Connection {
-            stream: address.reach()?,
+            stream,
             credential,
             welcome: Welcome::default(),
             sequence: 0,
@@ -184,23 +198,21 @@ impl Connection {
             ..Head::default()
         };
         connection.collect(&hello, &[]);
-        loop {
-            connection.poll(until.saturating_duration_since(Instant::now()))?;
-            if let Some(answered) = connection.take()? {
-                let (kind, code, sequence) = (answered.kind, answered.code, answered.sequence);
-                let welcome = Welcome::read_from_bytes(answered.body);
-                if kind != Kind::Welcome {
-                    return Err(Error::Refused(code));
-                }
-                let welcome = welcome.map_err(|_| Error::Broken("a welcome of another length"))?;
-                check(&welcome)?;
-                (connection.welcome, connection.sequence) = (welcome, sequence);
-                return Ok(connection);
-            }
-            if Instant::now() >= until {
-                return Err(Error::NoWelcome);
-            }
+        connection
+    }
+
+    /// Whether the welcome is here. Called until it is.
+    pub(crate) fn greeted(&mut self) -> Result<bool, Error> {
+        let Some(answered) = self.take()? else { return Ok(false) };
+        let (kind, code, sequence) = (answered.kind, answered.code, answered.sequence);
+        let welcome = Welcome::read_from_bytes(answered.body);
+        if kind != Kind::Welcome {
+            return Err(Error::Refused(code));
         }
+        let welcome = welcome.map_err(|_| Error::Broken("a welcome of another length"))?;
+        check(&welcome)?;
+        (self.welcome, self.sequence) = (welcome, sequence);
+        Ok(true)
     }
 
     /// What the server said of itself.
@@ -286,7 +298,7 @@ impl Connection {
 
     /// What to wait with for something to read: then [`Connection::pump`].
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.stream.as_fd().expect("only a stepped client has another stream, and shows no connection")
     }
 
     /// Writes and reads; waits so long at most, unless there is an answer to take, or the connection has ended.
@@ -407,7 +419,8 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() || self.wait(None, true, left).is_err() {
+                    if left.is_zero() || self.stream.as_fd().is_none() || self.wait(None, true, left).is_err()
+                    {
                         break;
                     }
                 }
@@ -435,7 +448,8 @@ impl Connection {
         events.set(PollFlags::IN, self.filled - self.taken < UNTAKEN_BYTES_MAX);
         events.set(PollFlags::OUT, to_write);
         let timeout = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
-        let stream = self.stream.as_fd();
+        // What is made up does not change while this side waits for it.
+        let Some(stream) = self.stream.as_fd() else { return Ok(false) };
         // The second place is filled with the stream itself where there is no other.
         let mut waited =
             [PollFd::from_borrowed_fd(stream, events), PollFd::from_borrowed_fd(stream, PollFlags::empty())];

@@ -17,6 +17,7 @@ pub mod keep;
 mod parcel;
 pub mod proof;
 mod slots;
+pub mod stepped;
 mod worker;
 
 pub use address::Address;

@@ -24,13 +24,14 @@
 
 use crate::connection::Lane;
 use pabal_bank::Reply;
+use pabal_fault::{Bug, planted};
 use pabal_ledger::Code;
 
 /// Whether this reply is the truth of its command, `unheard` saying whether an earlier try of it went unheard.
 pub fn stands(reply: &Reply, lane: Lane, unheard: bool) -> bool {
     match reply.code {
         Code::IdTooOld => false,
-        _ if !unheard => true,
+        _ if !unheard || planted(Bug::RefusalBelieved) => true,
         Code::IdConflict | Code::BundleMixed | Code::DeadlinePassed => true,
         Code::JobNotOpen => lane == Lane::Online,
         code => code.uses_id(),

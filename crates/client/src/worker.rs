@@ -1,6 +1,7 @@
 //! The client's thread: one round after the other, it takes what is new, keeps it, sends what may be sent, hears
 //! answers, and ends what can be ended. See [`crate::client`] for what it promises.
 
+use crate::address::Stream;
 use crate::budget::{Budget, back_off};
 use crate::client::{ClientConfig, End, Shared, Told, Why};
 use crate::connection::{Connection, Envelope, Unsent};
@@ -8,6 +9,7 @@ use crate::keep::Keep;
 use crate::parcel::{Name, Parcel};
 use crate::proof;
 use pabal_bank::Reply;
+use pabal_fault::{Bug, planted};
 use pabal_ledger::Code;
 use pabal_wire::Kind;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -120,6 +122,9 @@ struct Resolving {
     to: Sender<(Arc<Parcel>, End)>,
 }
 
+/// Opens a stream to the server.
+pub(crate) type Reach = Box<dyn FnMut() -> std::io::Result<Stream> + Send>;
+
 pub(crate) struct Worker {
     config: ClientConfig,
     keep: Option<Keep>,
@@ -138,7 +143,11 @@ pub(crate) struct Worker {
     asked: HashSet<u64>,
     resolving: Vec<Resolving>,
     resolving_now: usize,
+    /// How the server is reached.
+    reach: Reach,
     connection: Option<Connection>,
+    /// One on which no welcome came yet, and until when it is waited for.
+    greeting: Option<(Connection, Instant)>,
     journal_id: Option<u64>,
     /// Before this nobody tries to reach the server.
     reach_at: Instant,
@@ -149,10 +158,16 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub fn new(config: ClientConfig, keep: Option<Keep>, shared: Arc<Shared>) -> std::io::Result<Worker> {
-        let now = Instant::now();
+    pub fn new(
+        config: ClientConfig,
+        keep: Option<Keep>,
+        shared: Arc<Shared>,
+        reach: Reach,
+        chance: u64,
+    ) -> Worker {
+        let now = shared.now();
         let known = keep.as_ref().and_then(Keep::bank_known);
-        Ok(Worker {
+        Worker {
             journal_id: config.journal_id.or(known),
             config,
             keep,
@@ -167,25 +182,45 @@ impl Worker {
             asked: HashSet::new(),
             resolving: Vec::new(),
             resolving_now: 0,
+            reach,
             connection: None,
+            greeting: None,
             reach_at: now,
             reaches: 0,
             heard_at: now,
             budget: Budget::full(),
-            chance: getrandom::u64().map_err(std::io::Error::other)? | 1,
-        })
+            chance: chance | 1,
+        }
     }
 
     pub fn run(mut self) {
         while !self.take_in() {
-            self.lose_patience();
-            self.resolve();
-            self.reach();
-            self.send();
+            self.go_out();
             self.wait();
-            self.hear();
+            self.come_in();
         }
         self.close();
+    }
+
+    /// One round that waits for nothing: for whoever says what time it is.
+    pub fn step(&mut self) {
+        self.take_in();
+        self.go_out();
+        let greeting = self.greeting.as_mut().map(|(connection, _)| connection);
+        self.connection.as_mut().or(greeting).into_iter().for_each(Connection::pump);
+        self.come_in();
+    }
+
+    fn go_out(&mut self) {
+        self.lose_patience();
+        self.resolve();
+        self.reach();
+        self.send();
+    }
+
+    fn come_in(&mut self) {
+        self.greet();
+        self.hear();
     }
 
     /// Takes what is new. True when this is to end.
@@ -227,7 +262,7 @@ impl Worker {
     }
 
     fn lose_patience(&mut self) {
-        let now = Instant::now();
+        let now = self.shared.now();
         while let Some(&(until, number)) = self.patience.first()
             && until <= now
         {
@@ -260,7 +295,7 @@ impl Worker {
                 inbox.waiting_bytes += parcel.commands().len();
                 drop(inbox);
                 let what = What::Request { parcel, to: To::Resolver(resolver.to.clone()) };
-                let mut job = Job::new(what, Instant::now() + resolver.patience, true, false);
+                let mut job = Job::new(what, self.shared.now() + resolver.patience, true, false);
                 job.kept = Some(kept);
                 self.take(job);
             }
@@ -271,20 +306,40 @@ impl Worker {
 
     /// Reaches the server, when there is something to send and it is time.
     fn reach(&mut self) {
-        let now = Instant::now();
+        let now = self.shared.now();
         let idle = self.fresh.is_empty() && self.again.is_empty();
-        if self.connection.is_some() || idle || now < self.reach_at {
+        let has_one = self.connection.is_some() || self.greeting.is_some();
+        if has_one || idle || now < self.reach_at {
             return;
         }
         let patience = self.patience.first().map_or(CONNECT_WAIT, |(until, _)| *until - now);
-        let reached = Connection::connect(
-            &self.config.address,
-            self.config.credential,
-            patience.clamp(Duration::from_millis(1), CONNECT_WAIT),
-        );
-        self.reach_at = Instant::now() + back_off(self.reaches, self.chance());
+        match (self.reach)() {
+            Ok(stream) => {
+                let until = self.shared.now() + patience.clamp(Duration::from_millis(1), CONNECT_WAIT);
+                self.greeting = Some((Connection::begin(stream, self.config.credential), until));
+            }
+            Err(_) => self.reach_later(),
+        }
+    }
+
+    /// It was not reached: the next try comes after a while.
+    fn reach_later(&mut self) {
+        self.reach_at = self.shared.now() + back_off(self.reaches, self.chance());
         self.reaches = self.reaches.saturating_add(1);
-        let Ok(connection) = reached else { return };
+    }
+
+    /// Takes the welcome, if it is here.
+    fn greet(&mut self) {
+        let Some((mut connection, until)) = self.greeting.take() else { return };
+        match connection.greeted() {
+            Ok(true) => {}
+            Ok(false) if self.shared.now() < until => {
+                self.greeting = Some((connection, until));
+                return;
+            }
+            Ok(false) | Err(_) => return self.reach_later(),
+        }
+        self.reach_later();
         let journal_id = connection.welcome().journal_id;
         if *self.journal_id.get_or_insert(journal_id) != journal_id {
             return self.end_all(Why::OtherBank);
@@ -297,7 +352,7 @@ impl Worker {
                 return self.end_all(Why::NotKept);
             }
         }
-        self.heard_at = Instant::now();
+        self.heard_at = self.shared.now();
         self.connection = Some(connection);
     }
 
@@ -330,7 +385,7 @@ impl Worker {
 
     /// Sends again what is due, as far as the budget goes. What was refused does not wait for more of it.
     fn send_again(&mut self) {
-        let now = Instant::now();
+        let now = self.shared.now();
         self.seen_to = now;
         let due: Vec<(Instant, u64)> = self.again.range(..=(now, u64::MAX)).copied().collect();
         for entry in due {
@@ -403,7 +458,7 @@ impl Worker {
         match collected {
             Ok(tag) => {
                 if self.by_tag.is_empty() {
-                    self.heard_at = Instant::now();
+                    self.heard_at = self.shared.now();
                 }
                 (job.tag, job.due) = (Some(tag), None);
                 job.tries += 1;
@@ -420,7 +475,7 @@ impl Worker {
 
     /// Waits until there is something to do.
     fn wait(&mut self) {
-        let now = Instant::now();
+        let now = self.shared.now();
         let mut until = now + ROUND_WAIT;
         if let Some((patience, _)) = self.patience.first() {
             until = until.min(*patience);
@@ -436,25 +491,29 @@ impl Worker {
                     until = until.min(self.heard_at + self.config.silence_max);
                 }
             }
-            None if self.fresh.is_empty() && self.again.is_empty() => {}
+            None if self.greeting.is_some() || self.fresh.is_empty() && self.again.is_empty() => {}
             None => until = until.min(self.reach_at),
         }
+        if let Some((_, welcome)) = &self.greeting {
+            until = until.min(*welcome);
+        }
         let timeout = until.saturating_duration_since(now);
-        let wake = self.shared.wake.as_fd();
-        match &mut self.connection {
+        let wake = self.shared.wake.as_ref().map(AsFd::as_fd);
+        let greeting = self.greeting.as_mut().map(|(connection, _)| connection);
+        match self.connection.as_mut().or(greeting) {
             Some(connection) => {
                 // What ends the connection is found when its answers are taken.
-                let _ = connection.poll_or(Some(wake), timeout);
+                let _ = connection.poll_or(wake, timeout);
             }
             None => {
                 let timeout = Timespec::try_from(timeout).ok();
-                let _ = rustix::event::poll(
-                    &mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)],
-                    timeout.as_ref(),
-                );
+                let waited = wake.map(|wake| PollFd::from_borrowed_fd(wake, PollFlags::IN));
+                let _ = rustix::event::poll(&mut Vec::from_iter(waited), timeout.as_ref());
             }
         }
-        let _ = rustix::io::read(&self.shared.wake, &mut [0u8; 8]);
+        if let Some(wake) = wake {
+            let _ = rustix::io::read(wake, &mut [0u8; 8]);
+        }
     }
 
     /// Takes the answers that are here.
@@ -464,10 +523,10 @@ impl Worker {
             let answered = match connection.take() {
                 Ok(Some(answered)) => answered,
                 Ok(None) if self.by_tag.is_empty() => return,
-                Ok(None) if Instant::now() < self.heard_at + self.config.silence_max => return,
+                Ok(None) if self.shared.now() < self.heard_at + self.config.silence_max => return,
                 Ok(None) | Err(_) => return self.lose_connection(),
             };
-            (self.heard_at, self.reaches) = (Instant::now(), 0);
+            (self.heard_at, self.reaches) = (self.shared.now(), 0);
             let Some(number) = self.by_tag.remove(&answered.tag) else { continue };
             let Some(job) = self.jobs.get_mut(&number) else { continue };
             job.tag = None;
@@ -549,7 +608,7 @@ impl Worker {
             self.jobs.remove(&number);
             return;
         }
-        let due = Instant::now() + back_off(job.tries.saturating_sub(1), chance);
+        let due = self.shared.now() + back_off(job.tries.saturating_sub(1), chance);
         job.due = Some(due);
         self.again.insert((due, number));
     }
@@ -557,13 +616,13 @@ impl Worker {
     /// What was on its way went unheard, and is tried again, in the order in which it was sent.
     fn lose_connection(&mut self) {
         self.connection = None;
-        self.reach_at = self.reach_at.max(Instant::now() + back_off(self.reaches, self.chance()));
+        self.reach_at = self.reach_at.max(self.shared.now() + back_off(self.reaches, self.chance()));
         self.reaches = self.reaches.saturating_add(1);
         let mut lost: Vec<u64> = self.by_tag.drain().map(|(_, number)| number).collect();
         lost.sort_unstable();
         for number in lost {
             let Some(job) = self.jobs.get_mut(&number) else { continue };
-            (job.unheard, job.tag) = (true, None);
+            (job.unheard, job.tag) = (job.unheard || !planted(Bug::CutTakenForFailure), None);
             if let What::Request { to: To::Nobody, .. } = job.what {
                 self.jobs.remove(&number);
                 continue;

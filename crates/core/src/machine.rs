@@ -19,6 +19,7 @@ impl From<Bank> for BankMachine {
 }
 
 /// What can be asked of a running bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
     /// How far a job has come.
     Job(Id),

@@ -10,12 +10,15 @@
 
 use crate::channel::Channel;
 use crate::credentials::Credentials;
-use crate::machine::{Answer as State, BankMachine};
+use crate::machine::{Answer as State, BankMachine, Query};
 use crate::question::Question;
 use crate::walk::{Walk, Walkers};
+use pabal_bank::Reply;
 use pabal_bank::ledger::{Code, Command};
 use pabal_engine::request::Response;
-use pabal_engine::{Commands, Engine, Lane, Request, RequestHeader};
+use pabal_engine::{Commands, Engine, Error, Follower, Hear, Lane, Request, RequestHeader, Seen};
+use pabal_fault::{Bug, planted};
+use pabal_journal::Durable;
 use pabal_wire::frame::{REPLY_BYTES, ROLE_CORE};
 use pabal_wire::service::Answered;
 use pabal_wire::{Answer, Asked, Asking, Body, Head, Kind, Service, Welcome};
@@ -30,23 +33,53 @@ const FOLLOWERS_MAX: usize = 8;
 /// How long a follower's thread waits for a record before it looks whether the engine has ended.
 const FOLLOW_WAIT: Duration = Duration::from_millis(500);
 
+/// What stands behind a core's socket: an engine that runs a bank.
+pub trait Behind: Send + Sync + 'static {
+    /// See [`Engine::durable`].
+    fn durable(&self) -> Arc<Durable>;
+    /// See [`Engine::submit_all`].
+    fn submit_all(&self, requests: impl IntoIterator<Item = (u64, Request, Hear<Response<Reply>>)>);
+    /// See [`Engine::query_to`].
+    fn query_to(&self, sender: u64, query: Query, to: Hear<Seen<State>>);
+    /// See [`Engine::follow_from`].
+    fn follow_from(&self, sequence: u64) -> Result<Follower, Error>;
+}
+
+impl Behind for Engine<BankMachine> {
+    fn durable(&self) -> Arc<Durable> {
+        self.durable()
+    }
+
+    fn submit_all(&self, requests: impl IntoIterator<Item = (u64, Request, Hear<Response<Reply>>)>) {
+        self.submit_all(requests);
+    }
+
+    fn query_to(&self, sender: u64, query: Query, to: Hear<Seen<State>>) {
+        self.query_to(sender, query, to);
+    }
+
+    fn follow_from(&self, sequence: u64) -> Result<Follower, Error> {
+        self.follow_from(sequence)
+    }
+}
+
 /// A core's service.
-pub struct CoreService {
-    engine: Arc<Engine<BankMachine>>,
+pub struct CoreService<E = Engine<BankMachine>> {
+    engine: Arc<E>,
     credentials: Credentials,
     walkers: Arc<Walkers>,
     journal_id: u64,
     followers: Arc<AtomicUsize>,
 }
 
-impl CoreService {
+impl<E: Behind> CoreService<E> {
     /// In front of this engine, whose journal has this id.
     pub fn new(
-        engine: Arc<Engine<BankMachine>>,
+        engine: Arc<E>,
         credentials: Credentials,
         walkers: Walkers,
         journal_id: u64,
-    ) -> CoreService {
+    ) -> CoreService<E> {
         let walkers = Arc::new(walkers);
         CoreService { engine, credentials, walkers, journal_id, followers: Arc::default() }
     }
@@ -63,7 +96,7 @@ impl CoreService {
         let commands = Commands::from_words(body.into_words(), head.count as usize).ok_or(Code::Malformed)?;
         let header = RequestHeader {
             channel: channel as u16,
-            deadline_ms: head.deadline_ms,
+            deadline_ms: if planted(Bug::DeadlineForgotten) { 0 } else { head.deadline_ms },
             attempt: head.attempt,
             principal: head.principal,
             item: head.item,
@@ -82,7 +115,7 @@ impl CoreService {
         };
         let query = Walk::query(asks, &question);
         let (walkers, durable) = (self.walkers.clone(), self.engine.durable());
-        let heard = move |seen: pabal_engine::Seen<State>| {
+        let heard = move |seen: Seen<State>| {
             // The block may be that after a later record: what is asked for lies before it all the same.
             let walk = Walk::of(asks, question, seen.answer, (seen.sequence, durable.next_block()));
             match walk.reads() {
@@ -101,7 +134,7 @@ fn permitted(channel: Channel, commands: &[u8]) -> Result<(), Code> {
     while !rest.is_empty() {
         let length = pabal_bank::command::length(rest).ok_or(Code::Malformed)?;
         let (command, _) = Command::ref_from_prefix(rest).map_err(|_| Code::Malformed)?;
-        if !channel.permits(command.header.op, command.kind) {
+        if !channel.permits(command.header.op, command.kind) && !planted(Bug::ChannelUnchecked) {
             return Err(Code::ChannelNotPermitted);
         }
         rest = &rest[length..];
@@ -110,7 +143,7 @@ fn permitted(channel: Channel, commands: &[u8]) -> Result<(), Code> {
 }
 
 /// The answers on their way back.
-pub(crate) fn replies(response: Response<pabal_bank::Reply>) -> Answered {
+pub(crate) fn replies(response: Response<Reply>) -> Answered {
     let (sequence, count) = (response.sequence, response.replies.len() as u32);
     let write = move |out: &mut Vec<u8>| {
         out.reserve(response.replies.len() * REPLY_BYTES);
@@ -121,7 +154,7 @@ pub(crate) fn replies(response: Response<pabal_bank::Reply>) -> Answered {
     Answered { kind: Kind::Replies, code: 0, sequence, count, body: Some(Box::new(write)) }
 }
 
-impl Service for CoreService {
+impl<E: Behind> Service for CoreService<E> {
     fn welcome(&self) -> (Welcome, u64) {
         let welcome = Welcome { role: ROLE_CORE, journal_id: self.journal_id, ..Welcome::new_zeroed() };
         (welcome, self.engine.durable().sequence())
@@ -143,7 +176,7 @@ impl Service for CoreService {
             }
         }
         let heard = requests.into_iter().map(|(connection, request, answer)| {
-            let hear: pabal_engine::Hear<_> = Box::new(move |response| answer.send(replies(response)));
+            let hear: Hear<_> = Box::new(move |response| answer.send(replies(response)));
             (connection, request, hear)
         });
         self.engine.submit_all(heard);

@@ -16,17 +16,28 @@ use pabal_journal::{Disk, Durable, Reader};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) struct Door<M: Machine> {
-    pub queue: Arc<Queue<Ask<M>>>,
+/// The door of an engine, for those who are to be let in and do not own it. Behind an engine that has ended, whoever
+/// comes hears that nobody knows.
+pub struct Door<M: Machine> {
+    pub(crate) queue: Arc<Queue<Ask<M>>>,
     /// Blocks of a record at most.
-    pub blocks_max: u32,
-    pub durable: Arc<Durable>,
-    pub disk: Arc<dyn Disk>,
+    pub(crate) blocks_max: u32,
+    pub(crate) durable: Arc<Durable>,
+    pub(crate) disk: Arc<dyn Disk>,
     /// The journal's folder.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
+}
+
+impl<M: Machine> Clone for Door<M> {
+    fn clone(&self) -> Door<M> {
+        let Door { queue, blocks_max, durable, disk, dir } = self;
+        let (queue, durable, disk) = (queue.clone(), durable.clone(), disk.clone());
+        Door { queue, blocks_max: *blocks_max, durable, disk, dir: dir.clone() }
+    }
 }
 
 impl<M: Machine> Door<M> {
+    /// As [`crate::Engine::submit`].
     pub fn submit(&self, request: Request) -> Ticket<Response<M::Reply>> {
         let (to, answer) = sync_channel(1);
         self.let_in(0, request, hear(to));
@@ -63,11 +74,17 @@ impl<M: Machine> Door<M> {
         }
     }
 
+    /// As [`crate::Engine::query`].
     pub fn query(&self, query: M::Query) -> Ticket<M::Answer> {
         let (to, answer) = sync_channel(1);
         let to = hear(to);
         self.query_to(0, query, Box::new(move |seen| to(seen.answer)));
         Ticket(answer)
+    }
+
+    /// The acknowledged point.
+    pub fn durable(&self) -> Arc<Durable> {
+        self.durable.clone()
     }
 
     /// When the lane is full `to` is dropped, and the asker hears "unknown".
@@ -78,6 +95,7 @@ impl<M: Machine> Door<M> {
         }
     }
 
+    /// As [`crate::Engine::follow_from`].
     pub fn follow_from(&self, sequence: u64) -> Result<Follower, Error> {
         let reader = Reader::open_on(self.disk.clone(), &self.dir)?;
         let next_sequence = sequence.max(1);

@@ -32,6 +32,7 @@ pub mod time;
 mod walk;
 mod writer;
 
+pub use door::Door;
 pub use engine::{Engine, EngineConfig, Error, Recovery};
 pub use fold::Fold;
 pub use follow::Follower;

@@ -2,6 +2,7 @@
 //! the order of their steps is chosen from outside, so that a simulator can try all of them and repeat each.
 
 use crate::core::Step;
+use crate::door::Door;
 use crate::engine::{EngineConfig, Error, Recovery};
 use crate::follow::Follower;
 use crate::machine::Machine;
@@ -60,6 +61,11 @@ impl<M: Machine> Stepper<M> {
     /// As [`crate::Engine::query`].
     pub fn query(&self, query: M::Query) -> Ticket<M::Answer> {
         self.0.door.query(query)
+    }
+
+    /// The door, for those who come from outside.
+    pub fn door(&self) -> Door<M> {
+        self.0.door.clone()
     }
 
     /// As [`crate::Engine::follow_from`].

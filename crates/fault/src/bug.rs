@@ -112,6 +112,16 @@ bugs! {
     SnapshotFarMissing = "snapshot_far_missing";
     /// A folded copy leaves out a record.
     FoldSkips = "fold_skips";
+    /// The server answers two requests each under the other's tag.
+    TagsSwapped = "tags_swapped";
+    /// The deadline of a frame is forgotten.
+    DeadlineForgotten = "deadline_forgotten";
+    /// Whatever a channel sends is let in.
+    ChannelUnchecked = "channel_unchecked";
+    /// A client takes a connection that was cut for a request that was not executed.
+    CutTakenForFailure = "cut_taken_for_failure";
+    /// A client believes a refusal though an earlier try of the same went unheard.
+    RefusalBelieved = "refusal_believed";
 }
 
 /// Whether this bug is planted now.

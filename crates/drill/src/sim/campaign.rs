@@ -30,6 +30,8 @@ pub struct Campaign {
     pub refused: u64,
     /// Commands decided.
     pub decided: u64,
+    /// Requests and questions that were answered over frames.
+    pub over_frames: u64,
     /// Seeds that failed, in their order.
     pub failures: Vec<Failure>,
 }
@@ -41,6 +43,7 @@ impl Campaign {
         self.crashes += report.crashes;
         self.refused += report.refused;
         self.decided += report.decided;
+        self.over_frames += report.over_frames;
         if let Some((wrong, tick)) = report.wrong {
             self.failures.push(Failure { seed, tick, wrong });
         }

@@ -1,6 +1,7 @@
 //! Clients: they send, hear or do not, send again, send something else under the same id, and go away.
 
 use super::acts::{Maker, job_id};
+use super::frames::{Frames, Heard};
 use super::judge::Judge;
 use super::tap::Judged;
 use crate::model::Model;
@@ -25,6 +26,8 @@ pub struct Attempt {
     pub malformed: bool,
     /// Nobody knows what became of it.
     pub unknown: bool,
+    /// Some of it was sent before.
+    pub before: bool,
 }
 
 /// An answer that is awaited: of which request, of which attempt.
@@ -43,11 +46,13 @@ pub struct Clients {
     questions: VecDeque<(u64, Ticket<Answer>)>,
     /// What was sent lately.
     sent: VecDeque<Attempt>,
+    pub frames: Frames,
 }
 
 impl Clients {
-    pub fn new(maker: Maker, segment_blocks: u32) -> Clients {
+    pub fn new(maker: Maker, segment_blocks: u32, frames: Frames) -> Clients {
         Clients {
+            frames,
             maker,
             segment_blocks,
             number: 0,
@@ -107,13 +112,19 @@ impl Clients {
             let beside = self.maker.random.between(-5, 40);
             header.deadline_ms = model.now_ms.saturating_add_signed(beside).max(1);
         }
-        Attempt { header, commands, malformed, unknown: false }
+        Attempt { header, commands, malformed, unknown: false, before: false }
     }
 
     /// Many commands in one request, whose record is long.
     pub fn many(&mut self, model: &Model, n: usize) -> Attempt {
         let commands = (0..n).map(|_| self.maker.money(model)).collect();
-        Attempt { header: RequestHeader::new(Lane::Online, 1), commands, malformed: false, unknown: false }
+        Attempt {
+            header: RequestHeader::new(Lane::Online, 1),
+            commands,
+            malformed: false,
+            unknown: false,
+            before: false,
+        }
     }
 
     fn bulk(&mut self, model: &Model) -> RequestHeader {
@@ -136,6 +147,7 @@ impl Clients {
         };
         self.sent[at].unknown = false;
         let mut attempt = self.sent[at].clone();
+        attempt.before = true;
         attempt.header.deadline_ms = 0;
         if attempt.malformed {
             return Some(attempt);
@@ -167,7 +179,8 @@ impl Clients {
             position.is_some_and(|position| blocks.contains(&Position(position).block()))
         };
         let attempt = self.sent.iter().find(|attempt| attempt.commands.iter().any(is_there))?;
-        Some(Attempt { header: RequestHeader { deadline_ms: 0, ..attempt.header }, ..attempt.clone() })
+        let header = RequestHeader { deadline_ms: 0, ..attempt.header };
+        Some(Attempt { header, before: true, ..attempt.clone() })
     }
 
     /// Where something stands that was sent lately.
@@ -175,6 +188,16 @@ impl Clients {
         let at = self.maker.random.below(self.sent.len() as u64) as usize;
         let id = self.sent.get(at)?.commands.first()?.command().id;
         model.position_of(id).map(Position)
+    }
+
+    /// Sends this over frames, by a share of all; gives it back where it is to go otherwise.
+    pub fn send_frames(&mut self, attempt: Attempt, judge: &mut Judge) -> Option<Attempt> {
+        if self.maker.random.below(10) >= self.frames.share {
+            return Some(attempt);
+        }
+        self.number += 1;
+        let big = self.may_be_too_long(&attempt);
+        self.frames.send(attempt, self.number, big, judge).err()
     }
 
     /// Sends this.
@@ -206,13 +229,19 @@ impl Clients {
     }
 
     /// Asks this.
-    pub fn ask(&mut self, query: Query, engine: &Stepper<Judged>) {
+    pub fn ask(&mut self, query: Query, engine: &Stepper<Judged>, judge: &Judge) {
+        if self.frames.share > 0 {
+            return self.frames.ask(query, judge);
+        }
         let number = if let Query::Account(number) = query { number } else { 0 };
         self.questions.push_back((number, engine.query(query)));
     }
 
     /// One of those who wait goes away.
     pub fn go_away(&mut self, judge: &mut Judge) {
+        if let Some(gone) = self.frames.go_away() {
+            self.keep(Attempt { unknown: true, ..gone });
+        }
         if self.awaited.is_empty() {
             return;
         }
@@ -251,7 +280,10 @@ impl Clients {
                 }
             }
         }
-        let mut answers = Vec::new();
+        let Heard { attempts, accounts: mut answers } = self.frames.hear(judge, note);
+        for (attempt, known) in attempts {
+            self.keep(Attempt { unknown: !known, ..attempt });
+        }
         while let Some((number, ticket)) = self.questions.pop_front() {
             match ticket.take() {
                 None => {

@@ -6,11 +6,14 @@
 //! what is *found* when the journal is opened again, which must be the beginning of what was executed and hold all
 //! that was shown.
 
+pub mod frames;
+
 use super::clock::SimClock;
 use super::written::{self, Made};
 use crate::disk::Killed;
 use crate::model::{Model, check_digest};
 use crate::sent::Sent;
+use frames::OverFrames;
 use pabal_bank::ledger::{Code, Date, Id, Op, Status};
 use pabal_bank::{Bank, Context, Reply};
 use pabal_core::machine::{Answer, BankView, Query, context};
@@ -98,6 +101,10 @@ pub struct Judge {
     knowing: u32,
     replaying: bool,
     history: Vec<Decided>,
+    /// By which requests.
+    deciders: Vec<u64>,
+    /// Of which something is being decided.
+    deciding: u64,
     replayed: usize,
     /// What was true when each record was made.
     by_record: Vec<Made>,
@@ -121,6 +128,8 @@ pub struct Judge {
     /// Parts of a bundle that is folded, as they come one by one.
     folded: Vec<(Context, Sent, Reply)>,
     answers: VecDeque<Question>,
+    /// What goes over frames.
+    frames: OverFrames,
     /// Commands that were broken on purpose; each was sent by itself.
     broken: BTreeSet<Vec<u8>>,
     /// Microseconds at which the bank's time began, and the monotonic clock then.
@@ -146,6 +155,8 @@ impl Judge {
             knowing: 0,
             replaying: false,
             history: Vec::new(),
+            deciders: Vec::new(),
+            deciding: 0,
             replayed: 0,
             by_record: Vec::new(),
             shown: Shown::default(),
@@ -159,6 +170,7 @@ impl Judge {
             is_tried_alone: false,
             folded: Vec::new(),
             answers: VecDeque::new(),
+            frames: OverFrames::default(),
             broken: BTreeSet::new(),
             began: (0, 0),
             begun: (0, 0),
@@ -240,6 +252,7 @@ impl Judge {
         self.sendings.clear();
         self.answers.clear();
         self.folded.clear();
+        self.frames.starts(None);
     }
 
     /// The journal has been read: it holds all that was shown, and nothing that was not executed.
@@ -252,6 +265,8 @@ impl Judge {
             format!("record {} was shown, {records} are there", self.shown.records)
         });
         self.history.truncate(found);
+        self.deciders.truncate(found);
+        self.frames.starts(Some(found));
         self.replaying = false;
         self.model.rules_known = self.knowing;
         let (wall_ms, monotonic_us) = self.clock.read();
@@ -367,6 +382,10 @@ impl Judge {
         }
         let refused = self.job_refusal(&context(header));
         require(said.err() == refused, "admission", || format!("said {said:?}, should be {refused:?}"));
+        self.tries(header);
+        if let Some(reply) = refused {
+            self.tried(header, &vec![reply; header.count as usize]);
+        }
         if let Some(reply) = refused
             && let Some(sending) = self.sendings.get_mut(&header.principal)
         {
@@ -401,16 +420,21 @@ impl Judge {
             }
             return;
         }
-        let sending = self.sendings.get(&header.principal).filter(|_| !self.replaying);
         let malformed = sent.iter().any(|sent| self.broken.contains(sent.bytes()));
-        let late = sending.is_some_and(|s| s.deadline_ms != 0 && s.deadline_ms < self.model.now_ms);
+        let wanted_by = self.asked.get(&header.principal).filter(|_| !self.replaying);
+        let wanted_by = wanted_by.map_or(0, |asked| asked.header.deadline_ms);
+        let late = wanted_by != 0 && wanted_by < self.model.now_ms;
         require(!late, "executed after its deadline", || format!("request {}", header.principal));
         if mode == Mode::Quarantine {
             // Set aside: it is known from now on, and stops nothing.
             self.poison.retain(|id, _| sent.iter().all(|sent| sent.command().id != *id));
         }
+        self.deciding = header.principal;
         let expected = self.compare(&its, &sent, mode == Mode::Quarantine, malformed, said);
         let decided = self.history.len();
+        if !self.replaying {
+            self.tried(header, &expected);
+        }
         if !self.replaying
             && let Some(sending) = self.sendings.get_mut(&header.principal)
         {
@@ -481,6 +505,8 @@ impl Judge {
 
     fn decided(&mut self, decided: Decided) {
         if !self.replaying {
+            self.is_done(self.deciding, decided.body);
+            self.deciders.push(self.deciding);
             return self.history.push(decided);
         }
         let (i, was) = (self.replayed, self.history.get(self.replayed));
@@ -556,13 +582,16 @@ impl Judge {
             format!("{said:?}, should be {known:?}")
         });
         let (decided, full, now_ms) = (self.history.len(), self.full, self.model.now_ms);
+        let Some(asked) = self.asked.get(&header.principal) else { return };
+        let late = asked.header.deadline_ms != 0 && asked.header.deadline_ms < now_ms;
+        require(known.is_some() || late || full, "refused without a reason", || {
+            format!("request {}", header.principal)
+        });
+        let refused = Reply::refused(if late { Code::DeadlinePassed } else { Code::DiskFull });
+        let expected = known.unwrap_or(vec![refused; sent.len()]);
+        self.tried(header, &expected);
         if let Some(sending) = self.sendings.get_mut(&header.principal) {
-            let late = sending.deadline_ms != 0 && sending.deadline_ms < now_ms;
-            require(known.is_some() || late || full, "refused without a reason", || {
-                format!("request {}", header.principal)
-            });
-            let refused = Reply::refused(if late { Code::DeadlinePassed } else { Code::DiskFull });
-            sending.expected.extend(known.unwrap_or(vec![refused; sent.len()]));
+            sending.expected.extend(expected);
             sending.decided = decided;
         }
     }
@@ -571,12 +600,8 @@ impl Judge {
 
     /// A request is about to be sent.
     pub fn sends(&mut self, request: &Request, attempt: &[Sent], malformed: bool, big: bool) {
-        if malformed {
-            self.broken.insert(request.commands.as_bytes().to_vec());
-        }
-        let commands = attempt.iter().map(|sent| crc32c::crc32c(sent.bytes())).collect();
         let header = RequestHeader { count: attempt.len() as u32, ..request.header };
-        self.asked.insert(header.principal, written::Asked { header, commands });
+        self.is_asked(header, attempt, malformed);
         let sending = Sending {
             malformed,
             big,
@@ -588,9 +613,18 @@ impl Judge {
         self.sendings.insert(request.header.principal, sending);
     }
 
+    fn is_asked(&mut self, header: RequestHeader, commands: &[Sent], malformed: bool) {
+        if malformed {
+            self.broken.extend(commands.iter().map(|sent| sent.bytes().to_vec()));
+        }
+        let commands = commands.iter().map(|sent| crc32c::crc32c(sent.bytes())).collect();
+        self.asked.insert(header.principal, written::Asked { header, commands });
+    }
+
     /// A request was answered.
     pub fn hears(&mut self, number: u64, response: &Response<Reply>) {
         let bulk = self.sendings.values().filter(|sending| sending.bulk).count();
+        let bulk = bulk + self.frames.bulk_waiting();
         let Some(sending) = self.sendings.remove(&number) else {
             wrong("answered twice", format!("request {number}"));
         };

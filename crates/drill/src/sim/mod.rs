@@ -7,7 +7,8 @@
 //! *What befalls it.* The clock jumps and drifts. The disk loses what was not synced, block by block, tears blocks,
 //! fails, fills up, loses and misdirects writes, and rots. The process is killed at any access to the disk and
 //! between any two steps; commands stop it; programs with older rules take its place. Clients send again, send
-//! something else under the same id, send late and early ids, and go away.
+//! something else under the same id, send late and early ids, and go away. Most speak the protocol ([`frames`]), over
+//! pipes that split, stall, are cut and go bad, beside others who keep no rule.
 //!
 //! *Who judges.* [`judge`], with the independent model: every decision, every answer, every read, every digest, and
 //! after every start that all is there that was shown to anyone and nothing that was not done. What readers and
@@ -19,6 +20,7 @@ pub(crate) mod acts;
 mod campaign;
 mod clients;
 mod clock;
+mod frames;
 mod judge;
 mod statement;
 mod tap;

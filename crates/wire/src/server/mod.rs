@@ -26,6 +26,7 @@ pub(crate) mod outbox;
 mod places;
 mod room;
 mod round;
+pub mod stepped;
 mod transport;
 
 use std::io;
@@ -40,6 +41,7 @@ use crate::tls::{self, Identity};
 use listen::Listener;
 use outbox::Outbox;
 use round::Round;
+pub use round::TURNED_AWAY_MAX;
 
 /// Connections of a server at most. One more is told that it is too many, and closed.
 pub const CONNECTIONS_MAX: usize = 1024;

@@ -22,7 +22,8 @@ pub struct Going {
 
 pub struct Outbox {
     state: Mutex<State>,
-    waker: Waker,
+    /// None where nobody sleeps: whoever steps the server says when it goes round.
+    waker: Option<Waker>,
 }
 
 #[derive(Default)]
@@ -41,7 +42,7 @@ struct State {
 }
 
 impl Outbox {
-    pub fn new(waker: Waker) -> Outbox {
+    pub fn new(waker: Option<Waker>) -> Outbox {
         Outbox { state: Mutex::default(), waker }
     }
 
@@ -109,9 +110,9 @@ impl Outbox {
         state.news = true;
         let wake = std::mem::replace(&mut state.asleep, false);
         drop(state);
-        if wake {
+        if wake && let Some(waker) = &self.waker {
             // It fails only when a waking is on its way already.
-            let _ = self.waker.wake();
+            let _ = waker.wake();
         }
     }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use pabal_fault::{Bug, planted};
 
 use super::connection::{Connection, Counter, End};
 use super::listen::Listener;
 use super::outbox::{Going, Outbox};
 use super::places::Places;
 use super::room::Common;
+use super::stepped::Happened;
 use super::transport::Transport;
 use super::{Codes, Limits};
 use crate::frame::Head;
@@ -36,7 +38,8 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 /// The thread's state.
 pub struct Round {
-    poll: Poll,
+    /// None where whoever steps it says what happened.
+    poll: Option<Poll>,
     outbox: Arc<Outbox>,
     listeners: Vec<Listener>,
     limits: Limits,
@@ -68,14 +71,27 @@ impl Round {
         service: Arc<dyn Service>,
     ) -> io::Result<Round> {
         let poll = Poll::new()?;
-        let outbox = Arc::new(Outbox::new(Waker::new(poll.registry(), WAKER)?));
+        let outbox = Outbox::new(Some(Waker::new(poll.registry(), WAKER)?));
         for (i, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener.source(), Token(FIRST_LISTENER - i), Interest::READABLE)?;
         }
-        Ok(Round {
-            poll,
-            outbox,
-            listeners,
+        let mut round = Round::stepped(outbox, limits, codes, service, Instant::now());
+        (round.poll, round.listeners) = (Some(poll), listeners);
+        Ok(round)
+    }
+
+    /// One that waits for nothing and listens nowhere: whoever steps it lets clients in and says what happened.
+    pub fn stepped(
+        outbox: Outbox,
+        limits: Limits,
+        codes: Codes,
+        service: Arc<dyn Service>,
+        now: Instant,
+    ) -> Round {
+        Round {
+            poll: None,
+            outbox: Arc::new(outbox),
+            listeners: Vec::new(),
             limits,
             codes,
             service,
@@ -89,8 +105,8 @@ impl Round {
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             look_at: None,
             drain_until: None,
-            now: Instant::now(),
-        })
+            now,
+        }
     }
 
     pub fn outbox(&self) -> Arc<Outbox> {
@@ -103,17 +119,9 @@ impl Round {
         loop {
             self.wait(&mut events)?;
             self.now = Instant::now();
-            events.iter().for_each(|event| self.note(event));
+            events.iter().for_each(|event| self.note_event(event));
             self.accept();
-            self.read();
-            if !self.asked.is_empty() {
-                let next = Vec::with_capacity(self.asked.len());
-                self.service.asked(std::mem::replace(&mut self.asked, next));
-            }
-            self.answer();
-            self.write();
-            self.look();
-            self.resume();
+            self.go();
             if let Some(until) = self.drain_until {
                 let drained = self.connections.len() == 0;
                 if drained || self.now >= until {
@@ -121,6 +129,40 @@ impl Round {
                 }
             }
         }
+    }
+
+    /// The same of one that is stepped: once round at this time, with what happened to each connection since.
+    pub fn step(&mut self, now: Instant) {
+        self.now = now;
+        let places: Vec<usize> = self.connections.taken().collect();
+        for place in places {
+            let happened = self.connections.at(place).and_then(|connection| match connection.transport() {
+                Transport::Made(pipe) => Some(pipe.happened()),
+                _ => None,
+            });
+            if let Some(happened) = happened {
+                self.note(place, happened);
+            }
+        }
+        self.go();
+    }
+
+    /// Connections that there are.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Reads, has executed, answers, writes.
+    fn go(&mut self) {
+        self.read();
+        if !self.asked.is_empty() {
+            let next = Vec::with_capacity(self.asked.len());
+            self.service.asked(std::mem::replace(&mut self.asked, next));
+        }
+        self.answer();
+        self.write();
+        self.look();
+        self.resume();
     }
 
     /// Sleeps until something comes, is to go, or somebody's patience is over; not at all when there is work.
@@ -134,35 +176,43 @@ impl Round {
             // The system waits in whole milliseconds, rounded up: never too short.
             next.map(|at| at.saturating_duration_since(Instant::now()))
         };
-        match self.poll.poll(events, timeout) {
+        let Some(poll) = &mut self.poll else { return Ok(()) };
+        match poll.poll(events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
         }
     }
 
-    fn note(&mut self, event: &Event) {
-        let token = event.token();
-        if token == WAKER {
+    fn note_event(&mut self, event: &Event) {
+        let place = event.token().0;
+        if event.token() == WAKER {
             return;
         }
-        let Some(connection) = self.connections.at(token.0) else {
-            if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER - token.0.min(FIRST_LISTENER)) {
+        if self.connections.at(place).is_none() {
+            if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER - place.min(FIRST_LISTENER)) {
                 listener.ready = true;
             }
             return;
-        };
+        }
         let gone = event.is_write_closed() || event.is_error();
-        connection.closing |= gone || event.is_read_closed();
-        if gone && !connection.may_ask(&self.limits, self.common.room(connection)) {
+        let closing = gone || event.is_read_closed();
+        let (readable, writable) = (event.is_readable(), event.is_writable());
+        self.note(place, Happened { readable, writable, closing, gone });
+    }
+
+    fn note(&mut self, place: usize, happened: Happened) {
+        let Some(connection) = self.connections.at(place) else { return };
+        connection.closing |= happened.closing;
+        if happened.gone && !connection.may_ask(&self.limits, self.common.room(connection)) {
             // Nobody is there to take an answer, and what it still had to ask is not wanted now.
-            return self.end(token.0, End::Gone);
+            return self.end(place, End::Gone);
         }
-        if event.is_readable() || connection.closing {
-            take_turn(&mut self.turns, token.0, connection);
+        if happened.readable || connection.closing {
+            take_turn(&mut self.turns, place, connection);
         }
-        if event.is_writable() && connection.blocked {
+        if happened.writable && connection.blocked {
             connection.blocked = false;
-            will_write(&mut self.writing, token.0, connection);
+            will_write(&mut self.writing, place, connection);
         }
     }
 
@@ -192,14 +242,14 @@ impl Round {
         }
     }
 
-    fn let_in(&mut self, mut transport: Transport) {
+    /// Lets one in; or closes, where there are too many.
+    pub fn let_in(&mut self, mut transport: Transport) {
         let there = self.connections.len();
         if there >= self.limits.connections + TURNED_AWAY_MAX {
             return;
         }
         let (place, number) = self.connections.reserve();
-        let registered =
-            self.poll.registry().register(transport.source(), Token(place), Interest::READABLE).is_ok();
+        let registered = transport.register(registry(&self.poll), Token(place)).is_ok();
         let until = self.now + self.limits.greeting;
         let too_many = there >= self.limits.connections;
         let connection = registered.then(|| Connection::new(transport, number, until, too_many));
@@ -259,6 +309,12 @@ impl Round {
             self.drain();
         }
         self.drain_until = drain_until;
+        if planted(Bug::TagsSwapped)
+            && let [first, .., last] = &mut going[..]
+            && first.connection == last.connection
+        {
+            std::mem::swap(&mut first.tag, &mut last.tag);
+        }
         for going in going.drain(..) {
             let Some((place, connection)) = self.connections.find(going.connection) else { continue };
             connection.answer(going);
@@ -332,7 +388,7 @@ impl Round {
             }
             if connection.awaits_room != connection.blocked {
                 connection.awaits_room = connection.blocked;
-                let (registry, writable) = (self.poll.registry(), connection.blocked);
+                let (registry, writable) = (registry(&self.poll), connection.blocked);
                 if connection.transport().reregister(registry, Token(place), writable).is_err() {
                     self.end(place, End::Gone);
                     continue;
@@ -399,7 +455,7 @@ impl Round {
     fn hand_over(&mut self, place: usize, head: Head) {
         let Some(mut connection) = self.connections.remove(place) else { return };
         self.common.forget(&connection);
-        let _ = self.poll.registry().deregister(connection.transport().source());
+        connection.transport().deregister(registry(&self.poll));
         if let Ok(stream) = connection.into_transport().into_blocking(self.limits.following) {
             self.service.follow(head, stream);
         }
@@ -411,6 +467,10 @@ impl Drop for Round {
     fn drop(&mut self) {
         self.outbox.close();
     }
+}
+
+fn registry(poll: &Option<Poll>) -> Option<&Registry> {
+    poll.as_ref().map(Poll::registry)
 }
 
 fn take_turn(turns: &mut Vec<usize>, place: usize, connection: &mut Connection) {

@@ -1,4 +1,4 @@
-//! What a connection is carried by: a Unix socket, or TCP under TLS. Nothing here waits.
+//! What a connection is carried by: a Unix socket, TCP under TLS, or what a simulator makes up. Nothing here waits.
 
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use mio::{Interest, Registry, Token};
 use rustls::ServerConnection;
 
 use super::follow;
+use super::stepped::Pipe;
 
 /// Reads of a socket that may bring nothing to say, at most: a record is at most five, a handshake some twenty. A client
 /// that goes on so is disconnected, as it would keep the others waiting.
@@ -17,6 +18,7 @@ const READS_MAX: usize = 64;
 pub enum Transport {
     Unix(UnixStream),
     Tls(Box<Tls>),
+    Made(Box<dyn Pipe>),
 }
 
 pub struct Tls {
@@ -36,18 +38,15 @@ impl Transport {
     /// Whether a read that brought less than there was room for has emptied the socket, so that the next byte is
     /// announced anew. It is so with a stream socket; a session gives what it has decrypted so far.
     pub fn short_is_drained(&self) -> bool {
-        matches!(self, Transport::Unix(_))
+        matches!(self, Transport::Unix(_) | Transport::Made(_))
     }
 
     /// Writes these bytes, none included, and what the session owes, as far as the system takes it.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<Written> {
         match self {
-            // A stream socket takes less than it is given only when it is full.
-            Transport::Unix(socket) => Ok(match blocks(socket.write(bytes))? {
-                Some(taken) => Written { bytes: taken, blocked: taken < bytes.len() },
-                None => Written { bytes: 0, blocked: true },
-            }),
+            Transport::Unix(socket) => stream(socket, bytes),
             Transport::Tls(tls) => tls.write(bytes),
+            Transport::Made(pipe) => stream(pipe, bytes),
         }
     }
 
@@ -59,7 +58,7 @@ impl Transport {
     /// Whether the session has something to send of its own.
     pub fn owes(&self) -> bool {
         match self {
-            Transport::Unix(_) => false,
+            Transport::Unix(_) | Transport::Made(_) => false,
             Transport::Tls(tls) => tls.session.wants_write(),
         }
     }
@@ -72,18 +71,49 @@ impl Transport {
         }
     }
 
-    pub fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Transport::Unix(socket) => socket,
-            Transport::Tls(tls) => &mut tls.socket,
+    /// Has the system tell of it. What is made up tells by itself.
+    pub fn register(&mut self, registry: Option<&Registry>, token: Token) -> io::Result<()> {
+        match (self.source(), registry) {
+            (Some(source), Some(registry)) => registry.register(source, token, Interest::READABLE),
+            _ => Ok(()),
         }
     }
 
     /// Whether it is to be told of when the system takes more, too: only while something waits for that, because each
     /// byte that the other side takes would be told of.
-    pub fn reregister(&mut self, registry: &Registry, token: Token, writable: bool) -> io::Result<()> {
+    pub fn reregister(
+        &mut self,
+        registry: Option<&Registry>,
+        token: Token,
+        writable: bool,
+    ) -> io::Result<()> {
         let interest = if writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        registry.reregister(self.source(), token, interest)
+        match (self, registry) {
+            (Transport::Made(pipe), _) => {
+                pipe.watch(writable);
+                Ok(())
+            }
+            (transport, Some(registry)) => match transport.source() {
+                Some(source) => registry.reregister(source, token, interest),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the system tell of it no more.
+    pub fn deregister(&mut self, registry: Option<&Registry>) {
+        if let (Some(source), Some(registry)) = (self.source(), registry) {
+            let _ = registry.deregister(source);
+        }
+    }
+
+    fn source(&mut self) -> Option<&mut dyn Source> {
+        match self {
+            Transport::Unix(socket) => Some(socket),
+            Transport::Tls(tls) => Some(&mut tls.socket),
+            Transport::Made(_) => None,
+        }
     }
 
     /// A stream that waits, but not longer than this for one write.
@@ -91,6 +121,7 @@ impl Transport {
         Ok(match self {
             Transport::Unix(socket) => Box::new(follow::unix(socket, patience)?),
             Transport::Tls(tls) => Box::new(follow::tls(*tls, patience)?),
+            Transport::Made(pipe) => Box::new(pipe),
         })
     }
 }
@@ -100,6 +131,7 @@ impl Read for Transport {
         match self {
             Transport::Unix(socket) => socket.read(bytes),
             Transport::Tls(tls) => tls.read(bytes),
+            Transport::Made(pipe) => pipe.read(bytes),
         }
     }
 
@@ -110,6 +142,7 @@ impl Read for Transport {
                 let first = parts.iter_mut().find(|part| !part.is_empty());
                 first.map_or(Ok(0), |part| tls.read(part))
             }
+            Transport::Made(pipe) => pipe.read_vectored(parts),
         }
     }
 }
@@ -156,6 +189,14 @@ impl Tls {
         }
         Ok(false)
     }
+}
+
+/// Writes to a stream, which takes less than it is given only when it is full.
+fn stream(stream: &mut impl Write, bytes: &[u8]) -> io::Result<Written> {
+    Ok(match blocks(stream.write(bytes))? {
+        Some(taken) => Written { bytes: taken, blocked: taken < bytes.len() },
+        None => Written { bytes: 0, blocked: true },
+    })
 }
 
 /// None where it would block.

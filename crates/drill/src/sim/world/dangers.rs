@@ -10,9 +10,9 @@ use std::path::Path;
 
 impl World {
     pub(super) fn danger(&mut self) {
-        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3, 3, 4]);
+        let what = self.random.weighted(&[6, 6, 3, 8, 3, 3, 2, 2, 3, 3, 4, 8]);
         self.disk.note(&[100 + what as u8]);
-        const DANGERS: [&str; 11] = [
+        const DANGERS: [&str; 12] = [
             "killed",
             "power lost",
             "stopped",
@@ -24,6 +24,7 @@ impl World {
             "torn",
             "dies twice",
             "a snapshot is spoilt",
+            "on frames",
         ];
         self.disk.say(|| format!("  danger: {}", DANGERS[what]));
         match what {
@@ -50,7 +51,11 @@ impl World {
             7 => self.disk.set_free(None),
             8 => self.tear(),
             9 => self.die_twice(),
-            _ => self.spoil_a_snapshot(),
+            10 => self.spoil_a_snapshot(),
+            _ => {
+                let what = self.clients.frames.danger(self.clock.read().1);
+                self.disk.say(|| format!("  {what}"));
+            }
         }
     }
 

@@ -115,6 +115,7 @@ impl World {
         self.bench.judge().ended(matches!(death, Death::Poisoned), loss == Loss::Process);
         // Nobody must do anything more while the process goes down.
         let struck = self.disk.disarm();
+        self.clients.frames.ends(false, self.clock.read().1);
         drop(engine);
         (self.follower, self.copy_follower) = (None, None);
         if loss != Loss::Process {
@@ -154,13 +155,16 @@ impl World {
     pub(super) fn stop(&mut self) {
         let Some(engine) = self.engine.take() else { return };
         (self.follower, self.copy_follower) = (None, None);
+        self.clients.frames.drains(self.clock.read().1);
         match self.caught(|_| engine.stop().map(drop)) {
             Ok(()) => {
+                self.clients.frames.ends(true, self.clock.read().1);
                 self.hear();
                 self.bench.judge().ended(false, true);
             }
             Err(death) => self.bench.judge().ended(matches!(death, Death::Poisoned), true),
         }
+        self.clients.frames.ends(false, self.clock.read().1);
         self.running = false;
         self.clients.lose();
         self.disk.disarm();

@@ -3,12 +3,14 @@
 mod copies;
 mod dangers;
 mod death;
+mod frames;
 mod readers;
 mod start;
 
 use super::acts::{FIRST_WAYS, Maker, job_id};
 use super::clients::{Attempt, Clients};
 use super::clock::SimClock;
+use super::frames::Frames;
 use super::judge::{Judge, Wrong, wrong};
 use super::tap::{Bench, Judged};
 use crate::book::{ACCOUNTS, KRW, WAYS};
@@ -34,8 +36,8 @@ const GAP_MS_MAX: u64 = 600_000;
 /// Postings after which an account has more roots than are kept in it, and those that fit into the smallest segment.
 const LONG: usize = 2036;
 const TOGETHER: usize = 60;
-/// What a restart may need: more than one thing can be wrong.
-const STARTS_MAX: usize = 12;
+/// What a restart may need: more than one thing can be wrong, and a second source of time is wrong once in three.
+const STARTS_MAX: usize = 32;
 /// Turns of core and writer in which everything that waits must be answered.
 const TURNS_MAX: usize = 200;
 /// What a disk does to its journal says so in these words.
@@ -52,6 +54,8 @@ pub struct Report {
     pub refused: u64,
     /// Commands decided.
     pub decided: u64,
+    /// Requests and questions that were answered over frames.
+    pub over_frames: u64,
     /// The hash of everything that happened.
     pub trace: [u8; 32],
     /// What happened, step by step, where it was asked for.
@@ -128,6 +132,7 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
     }
     let maker = Maker::new(Random::new(random.bits()));
     let segment_blocks = random.of(&[6, 8, 12, 16, 24, 64]);
+    let frames = Frames::new(Random::new(random.bits()), bench.clone());
     let mut world = World {
         segment_blocks,
         journal_id: random.bits(),
@@ -137,7 +142,7 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
         disk,
         clock,
         bench,
-        clients: Clients::new(maker, segment_blocks),
+        clients: Clients::new(maker, segment_blocks, frames),
         engine: None,
         follower: None,
         copy: None,
@@ -226,7 +231,7 @@ impl World {
     /// Sends this and waits for the answer.
     fn send_all(&mut self, header: RequestHeader, commands: &[Sent]) {
         let commands = commands.to_vec();
-        self.send_and_wait(Attempt { header, commands, malformed: false, unknown: false });
+        self.send_and_wait(Attempt { header, commands, malformed: false, unknown: false, before: false });
     }
 
     fn send_and_wait(&mut self, attempt: Attempt) {
@@ -247,9 +252,9 @@ impl World {
     // ── steps ────────────────────────────────────────────────────────────────────────────────────
 
     fn tick(&mut self) {
-        let what = self.random.weighted(&[30, 22, 26, 3, 10, 5, 4, 1, 1, 6]);
+        let what = self.random.weighted(&[30, 22, 26, 3, 10, 5, 4, 1, 1, 6, 24]);
         self.disk.note(&[what as u8]);
-        const STEPS: [&str; 10] = [
+        const STEPS: [&str; 11] = [
             "send",
             "execute",
             "write",
@@ -260,6 +265,7 @@ impl World {
             "go away",
             "look",
             "copy",
+            "frames",
         ];
         let tick = self.report.ticks;
         self.disk.say(|| format!("{tick}: {}", STEPS[what]));
@@ -278,7 +284,7 @@ impl World {
                     let id = &attempt.commands[self.random.below(attempt.commands.len() as u64) as usize];
                     self.bench.judge().poison(id.command().id);
                 }
-                self.send(attempt);
+                self.send_any(attempt);
             }
             1 => drop(self.guarded(|world| world.engine_mut().execute())),
             2 => drop(self.guarded(|world| world.engine_mut().write())),
@@ -293,13 +299,14 @@ impl World {
                     (None, job) => Query::Job(job_id(job)),
                 };
                 if let Some(engine) = &self.engine {
-                    self.clients.ask(query, engine);
+                    self.clients.ask(query, engine, &self.bench.judge());
                 }
             }
             6 => self.follow(),
             7 => self.clients.go_away(&mut self.bench.judge()),
             8 => drop(self.look()),
-            _ => self.copy(),
+            9 => self.copy(),
+            _ => self.step_frames(),
         }
         self.hear();
         if self.random.one_in(self.danger) {
@@ -394,6 +401,7 @@ impl World {
                 self.send_and_wait(attempt);
             }
         }
+        self.settle_frames();
         self.rest();
         if let Some(engine) = &self.engine {
             compare(&engine.machine().bank.0, &self.bench.judge().model);
@@ -405,6 +413,7 @@ impl World {
         self.knowing = pabal_bank::RULES_CURRENT;
         self.start();
         self.report.decided = self.bench.judge().model.decided;
+        self.report.over_frames = self.clients.frames.ends_heard;
         self.stop();
     }
 }

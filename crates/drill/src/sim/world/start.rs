@@ -67,6 +67,7 @@ impl World {
                         let beside = self.random.of(&[0, GAP_MS_MAX as i64, GAP_MS_MAX as i64 + 1]);
                         let beside = if self.random.one_in(2) { beside } else { -beside };
                         confirmed = Some(wall_ms.saturating_add_signed(beside));
+                        self.disk.say(|| format!("  time refused; a second source is {beside} ms beside"));
                     }
                     Some(error) => self.refused(error),
                     None => {}
@@ -119,6 +120,7 @@ impl World {
         let tried = self.guarded(|world| world.engine_mut().try_suspect()).is_some();
         if tried {
             self.bench.judge().tried_alone();
+            self.serve();
         }
         tried
     }

@@ -1,0 +1,54 @@
+//! Frames in the world: when they move, and what befalls them.
+
+use super::super::clients::Attempt;
+use super::super::judge::wrong;
+use super::World;
+
+/// Time that a step of frames takes at most.
+const STEP_US: u64 = 300;
+/// Time that a round takes when all is quiet: so that waits between tries pass.
+const QUIET_US: u64 = 20_000;
+
+impl World {
+    /// Sends this, over frames or not.
+    pub(super) fn send_any(&mut self, attempt: Attempt) {
+        self.disk.say(|| format!("  perhaps by frames {:?} {:?}", attempt.header, attempt.commands));
+        let left = self.clients.send_frames(attempt, &mut self.bench.judge());
+        if let Some(attempt) = left {
+            self.send(attempt);
+        }
+    }
+
+    /// Some of those who speak and hear go on.
+    pub(super) fn step_frames(&mut self) {
+        self.clock.pass(self.random.below(STEP_US), 0);
+        let moved = self.clients.frames.step(self.clock.read().1);
+        self.disk.note(&moved.to_le_bytes());
+    }
+
+    /// A bank lives: those who knock are let in.
+    pub(super) fn serve(&mut self) {
+        let door = self.engine_ref().door();
+        self.clients.frames.serve(door, self.journal_id, self.clock.read().1);
+    }
+
+    /// Everything moves again, beside those who keep no rule: whoever asks is answered.
+    pub(super) fn settle_frames(&mut self) {
+        let rounds = self.clients.frames.quiet_rounds();
+        if rounds == 0 || self.engine.is_none() {
+            return;
+        }
+        self.clients.frames.heal(self.clock.read().1);
+        for _ in 0..rounds {
+            self.clock.pass(QUIET_US, 0);
+            self.clients.frames.step_all(self.clock.read().1);
+            self.guarded(|world| world.engine_mut().execute());
+            while self.guarded(|world| world.engine_mut().write()) == Some(true) {}
+            self.hear();
+            if self.engine.is_none() || self.clients.frames.is_healed() {
+                return;
+            }
+        }
+        wrong("no answer over frames", format!("within {rounds} rounds"));
+    }
+}
