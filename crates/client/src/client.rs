@@ -122,7 +122,7 @@ pub enum End {
 pub enum Told {
     /// The answer.
     Answer {
-        /// The record as of which it shows the bank.
+        /// A record that is durable: it shows the bank after it, or, asked of a core, within it.
         sequence: u64,
         /// The answer's bytes.
         body: Vec<u8>,

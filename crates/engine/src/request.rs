@@ -180,7 +180,8 @@ pub struct Response<R> {
 /// The answer to a question.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<A> {
-    /// The record as of which it shows the state, durable now.
+    /// A record that is durable now. The answer shows every record before it, and of this one what was decided before
+    /// the question had its turn.
     pub sequence: u64,
     /// The answer.
     pub answer: A,

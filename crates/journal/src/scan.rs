@@ -250,21 +250,41 @@ impl Scan<'_> {
         let mut ended = false;
         for number in self.layout.segment_of(self.next_block)..segments {
             self.reached = number;
-            let mut segment = self.memory.next();
-            self.load(number, &mut segment.bytes)?;
-            self.look_ahead(number + 1, segments);
             if ended {
-                if let Some(block) = segment.bytes[BLOCK..].chunks(BLOCK).position(|b| !is_zero(b)) {
-                    return Err(self.rotten(
-                        Point::ScanBeyond,
-                        number,
-                        block + 1,
-                        "written, but nothing before it is",
-                    ));
-                }
+                self.is_blank(number)?;
                 continue;
             }
+            let mut segment = self.memory.next();
+            self.load(number, self.first(number), &mut segment.bytes)?;
+            self.look_ahead(number + 1, segments);
             ended = self.segment(number, &Arc::new(segment))?;
+        }
+        Ok(())
+    }
+
+    /// The block of this segment from which on it is read.
+    fn first(&self, number: u64) -> usize {
+        match self.layout.segment_of(self.next_block) == number {
+            true => ((self.next_block % self.layout.segment_blocks) as usize).max(1),
+            false => 1,
+        }
+    }
+
+    /// Reads a segment in which nothing may stand, a piece at a time: there are some, and they are large.
+    fn is_blank(&self, number: u64) -> Result<(), Error> {
+        let file = self.open(number)?;
+        let path = || segment::path(&self.dir, number);
+        let (mut piece, blocks) = (vec![0; TOLD], self.layout.segment_blocks as usize);
+        let mut at = 1;
+        while at < blocks {
+            let here = (blocks - at).min(TOLD / BLOCK);
+            let piece = &mut piece[..here * BLOCK];
+            file.read(piece, (at * BLOCK) as u64).map_err(|e| Error::io(Point::ScanRead, path())(e))?;
+            if let Some(block) = piece.chunks(BLOCK).position(|block| !is_zero(block)) {
+                let what = "written, but nothing before it is";
+                return Err(self.rotten(Point::ScanBeyond, number, at + block, what));
+            }
+            at += here;
         }
         Ok(())
     }
@@ -292,7 +312,7 @@ impl Scan<'_> {
     fn has_successor(&self, segments: u64) -> Result<bool, Error> {
         let mut bytes = Vec::new();
         for number in self.layout.segment_of(self.next_block)..segments {
-            self.load(number, &mut bytes)?;
+            self.load(number, 1, &mut bytes)?;
             // The next record itself counts where it lies after what did not fit: it was begun in a segment of
             // its own, and nothing is written in the one before any more.
             let least = self.sequence + if number <= self.reached { 2 } else { 1 };
@@ -310,29 +330,40 @@ impl Scan<'_> {
         Ok(false)
     }
 
-    fn load(&self, number: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
+    /// Opens a segment whose length and header are right.
+    fn open(&self, number: u64) -> Result<Arc<dyn DiskFile>, Error> {
         let path = segment::path(&self.dir, number);
         let file = self.disk.open(&path).map_err(Error::io(Point::ScanOpen, &path))?;
         let length = file.length().map_err(Error::io(Point::ScanLength, &path))?;
         if length != self.layout.bytes() {
             return Err(Error::folder(Point::ScanLengthWrong, path, segment::LENGTH));
         }
-        bytes.resize(length as usize, 0);
-        file.read(bytes, 0).map_err(Error::io(Point::ScanRead, &path))?;
-        if bytes[..BLOCK] != segment::header_block(self.layout, self.journal_id, number)[..] {
+        let mut header = [0; BLOCK];
+        file.read(&mut header, 0).map_err(Error::io(Point::ScanRead, &path))?;
+        if header[..] != segment::header_block(self.layout, self.journal_id, number)[..] {
             return Err(self.rotten(Point::ScanSegmentHeader, number, 0, "the segment's header"));
         }
-        Ok(())
+        Ok(file)
+    }
+
+    /// Reads a segment from this block on into memory for all of it. What stands there before is left.
+    fn load(&self, number: u64, first: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        let file = self.open(number)?;
+        let length = self.layout.bytes() as usize;
+        if bytes.len() != length {
+            // Zero as it comes from the system, and not touched where nothing is read.
+            *bytes = vec![0; length];
+        }
+        let path = segment::path(&self.dir, number);
+        file.read(&mut bytes[first * BLOCK..], (first * BLOCK) as u64)
+            .map_err(Error::io(Point::ScanRead, &path))
     }
 
     /// Reads a segment's records, from the last one read on. True when the journal ends in it.
     fn segment(&mut self, number: u64, segment: &Arc<Segment>) -> Result<bool, Error> {
         let bytes = &segment.bytes[..];
         let blocks = self.layout.segment_blocks as usize;
-        let mut at = 1;
-        if self.layout.segment_of(self.next_block) == number {
-            at = at.max((self.next_block % self.layout.segment_blocks) as usize);
-        }
+        let mut at = self.first(number);
         while at < blocks {
             match self.look(number, bytes, at)? {
                 At::Record(n) => {

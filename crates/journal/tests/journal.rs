@@ -251,7 +251,9 @@ fn a_writer_may_start_while_others_read() {
             Ok(())
         })
         .expect("sound");
-        assert_eq!((scanned.writer_lives, scanned.cut), (stays, None));
+        // Reading goes ahead of what is shown: it may have met a writer that has gone since.
+        assert!(scanned.writer_lives || !stays);
+        assert_eq!(scanned.cut, None);
         assert!(seen.iter().copied().eq(1..=seen.len() as u64), "each once, in order: {seen:?}");
         assert!(seen.len() >= 6, "what was there before is seen: {seen:?}");
         drop(writer);
