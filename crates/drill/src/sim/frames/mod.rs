@@ -304,7 +304,7 @@ impl Frames {
     }
 
     fn patience(&mut self) -> Duration {
-        Duration::from_millis(self.random.of(&[1, 500, 20_000, 3_600_000, 90_000_000]))
+        Duration::from_millis(self.random.of(&[1, 20_000, 3_600_000, 90_000_000, 90_000_000]))
     }
 
     // ── what moves ───────────────────────────────────────────────────────────────────────────────
@@ -312,11 +312,11 @@ impl Frames {
     /// Some of those who have something to do, in some order. Gives what moved, as a number.
     pub fn step(&mut self, us: u64) -> u32 {
         for _ in 0..self.random.between(1, 5) {
-            match self.random.below(8) {
+            match self.random.below(10) {
                 0 | 1 => self.step_processes(us),
                 2 | 3 => self.step_links(false),
                 4 | 5 => self.step_server(us),
-                6 => {
+                6..9 => {
                     self.step_hostile();
                     self.step_processes(us);
                     self.step_links(true);
@@ -388,17 +388,17 @@ impl Frames {
         }
         let link = &links[self.random.index(links.len())];
         let up = self.random.one_in(2);
-        match self.random.below(4) {
-            0 => {
+        match self.random.below(8) {
+            0..3 => {
                 pipe::cut(link, &mut self.random);
                 "a pipe is cut"
             }
-            1 => {
+            3 | 4 => {
                 pipe::stall(link, up, true);
                 "a pipe stalls"
             }
-            2 if pipe::alter(link, up, &mut self.random) => "a byte is altered",
-            2 => "nothing flows",
+            5 | 6 if pipe::alter(link, up, &mut self.random) => "a byte is altered",
+            5 | 6 => "nothing flows",
             _ => {
                 // What it waited for ends as unknown.
                 let at = self.random.index(SENDERS.len());
