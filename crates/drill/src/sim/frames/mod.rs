@@ -20,8 +20,8 @@ use pabal_client::client::{Pending, Told};
 use pabal_client::stepped::{Pipe, Stepped as Process};
 use pabal_client::{Address, Ask, ClientConfig, End, Envelope, Lane};
 use pabal_core::machine::{Answer, Query};
-use pabal_core::{Channel, CoreService, Credential, Credentials, Question, Walkers};
-use pabal_engine::{Door, RequestHeader};
+use pabal_core::{Behind, Channel, CoreService, Credential, Credentials, Question, Walkers};
+use pabal_engine::{Door, RequestHeader, Seen};
 use pabal_wire::server::stepped::Stepped as Server;
 use pabal_wire::{Codes, Limits};
 use pipe::{ClientEnd, Link, ServerEnd, Shared};
@@ -126,6 +126,8 @@ pub struct Frames {
     hostile: Vec<Hostile>,
     awaited: Vec<Awaited>,
     questions: Vec<Questioned>,
+    /// What was answered at the core's own door.
+    seen: Arc<Mutex<Vec<(Query, Seen<Answer>)>>>,
     /// A digest of all bytes that moved.
     note: u32,
     /// Nothing goes wrong any more; and who asked then was answered.
@@ -156,6 +158,7 @@ impl Frames {
             hostile: Vec::new(),
             awaited: Vec::new(),
             questions: Vec::new(),
+            seen: Arc::default(),
             note: 0,
             is_quiet: false,
             is_healed: false,
@@ -277,10 +280,15 @@ impl Frames {
         Ok(())
     }
 
-    /// Asks this.
-    pub fn ask(&mut self, query: Query, judge: &Judge) {
-        let at = self.random.index(SENDERS.len());
-        self.ask_by(at, query, judge);
+    /// Asks this, over frames or at the core's own door.
+    pub fn ask(&mut self, query: Query, door: Door<Judged>, judge: &Judge) {
+        if self.random.one_in(2) {
+            let at = self.random.index(SENDERS.len());
+            return self.ask_by(at, query, judge);
+        }
+        let (core, seen) = (SimCore { door, bench: self.bench.clone() }, self.seen.clone());
+        let heard = move |answer| seen.lock().unwrap_or_else(PoisonError::into_inner).push((query, answer));
+        core.query_to(0, query, Box::new(heard));
     }
 
     fn ask_by(&mut self, at: usize, query: Query, judge: &Judge) {
@@ -431,6 +439,14 @@ impl Frames {
                     let known = judge.hears_end(number, &attempt.commands, &end);
                     heard.attempts.push((attempt, known));
                 }
+            }
+        }
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        for (query, seen) in seen {
+            note(format!("{query:?} {seen:?}").as_bytes());
+            let answer = judge.hears_seen(query, &seen);
+            if let (Query::Account(number), Some((answer, booked))) = (query, answer) {
+                heard.accounts.push((number, answer, booked));
             }
         }
         for Questioned { query, at_least, sender, last, pending } in std::mem::take(&mut self.questions) {
