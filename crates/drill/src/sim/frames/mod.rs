@@ -68,6 +68,9 @@ struct Net {
 
 type SharedNet = Arc<Mutex<Net>>;
 
+/// A question, and what was answered to it at the core's own door.
+type AnsweredHere = (Query, Seen<Answer>);
+
 fn lock(net: &SharedNet) -> MutexGuard<'_, Net> {
     net.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -127,7 +130,7 @@ pub struct Frames {
     awaited: Vec<Awaited>,
     questions: Vec<Questioned>,
     /// What was answered at the core's own door.
-    seen: Arc<Mutex<Vec<(Query, Seen<Answer>)>>>,
+    seen: Arc<Mutex<Vec<AnsweredHere>>>,
     /// A digest of all bytes that moved.
     note: u32,
     /// Nothing goes wrong any more; and who asked then was answered.
