@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | an outcome that uses the id | stands | stands | one id has one effect: every other try hears the same |
 //! | `id_conflict` | stands | stands | the id belongs to another body; this one was and will be decided by no try |
-//! | `bundle_mixed` | stands | stands | had the bundle been decided, all of its parts' ids would be known |
+//! | `bundle_mixed` | stands | stands | had the bundle been decided, all of its parts' ids would be known; one that was set aside had no effect |
 //! | `deadline_passed` | stands | stands | looked up: not done before; and the bank's time never goes back, so that a try with the same deadline that comes later is refused too |
 //! | `disk_full`, `state_full`, `not_founded`, `id_ahead` | stands | **unknown** | looked up: not done before; but one that still waits is decided when there is room, or when its time has come |
 //! | `overloaded`, `malformed`, `channel_not_permitted` and their like, any refusal of the whole frame | stands | **unknown** | not looked up |

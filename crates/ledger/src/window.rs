@@ -310,7 +310,7 @@ impl Window {
         let count = load_count(load, usize::MAX)?;
         [self.horizon_ms] = load_words(load)?;
         let mut piece = vec![Known { id: Id::default(), place: 0 }; PIECE];
-        let (mut left, mut newest) = (count, 0);
+        let (mut left, mut last) = (count, (0, 0));
         while left > 0 {
             let here = left.min(PIECE);
             if !load(piece[..here].as_mut_bytes()) {
@@ -322,13 +322,13 @@ impl Window {
                 let full = |row: &Row| row.bucket(number).is_some_and(|b| b.len as usize >= PLACES_MAX);
                 if class >= CLASSES
                     || !known.id.is_valid()
-                    || number < newest
+                    || (number, class) < last
                     || full(&self.rows[class])
                     || self.find(known.id).is_some()
                 {
                     return None;
                 }
-                newest = number;
+                last = (number, class);
                 self.keep(*known, digest);
             }
             left -= here;
@@ -516,6 +516,31 @@ mod tests {
                 bytes as u64 / window.len()
             );
         }
+    }
+
+    /// What is read back is saved as it was: ids of one half second stand by their classes.
+    #[test]
+    fn a_snapshot_has_one_form() {
+        let (first, second) = (Id::new(NOW, 0, 4), Id::new(NOW, 1, 8));
+        let loads = |classes: [u64; 2]| {
+            let known =
+                [(first, classes[0]), (second, classes[1])].map(|(id, c)| Known { id, place: c << 56 });
+            let mut bytes = Vec::new();
+            save_words(&mut |more: &[u8]| bytes.extend_from_slice(more), &[2, 0]);
+            bytes.extend_from_slice(known.as_bytes());
+            let mut rest = &bytes[..];
+            let mut load = |into: &mut [u8]| {
+                let Some((now, later)) = rest.split_at_checked(into.len()) else { return false };
+                into.copy_from_slice(now);
+                rest = later;
+                true
+            };
+            let window = Window::new(1000, 7).load(&mut load, &mut Digest::default())?;
+            let mut again = Vec::new();
+            window.save(&mut |more: &[u8]| again.extend_from_slice(more));
+            Some(again == bytes)
+        };
+        assert_eq!([[0, 0], [0, 1], [1, 0]].map(loads), [Some(true), Some(true), None]);
     }
 
     /// The bucket that is kept apart is the newest, whatever is forgotten and in whatever order ids come.

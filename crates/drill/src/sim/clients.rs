@@ -231,7 +231,7 @@ impl Clients {
     /// Asks this.
     pub fn ask(&mut self, query: Query, engine: &Stepper<Judged>, judge: &Judge) {
         if self.frames.share > 0 {
-            return self.frames.ask(query, judge);
+            return self.frames.ask(query, engine.door(), judge);
         }
         let number = if let Query::Account(number) = query { number } else { 0 };
         self.questions.push_back((number, engine.query(query)));

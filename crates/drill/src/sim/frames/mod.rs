@@ -20,8 +20,8 @@ use pabal_client::client::{Pending, Told};
 use pabal_client::stepped::{Pipe, Stepped as Process};
 use pabal_client::{Address, Ask, ClientConfig, End, Envelope, Lane};
 use pabal_core::machine::{Answer, Query};
-use pabal_core::{Channel, CoreService, Credential, Credentials, Question, Walkers};
-use pabal_engine::{Door, RequestHeader};
+use pabal_core::{Behind, Channel, CoreService, Credential, Credentials, Question, Walkers};
+use pabal_engine::{Door, RequestHeader, Seen};
 use pabal_wire::server::stepped::Stepped as Server;
 use pabal_wire::{Codes, Limits};
 use pipe::{ClientEnd, Link, ServerEnd, Shared};
@@ -67,6 +67,9 @@ struct Net {
 }
 
 type SharedNet = Arc<Mutex<Net>>;
+
+/// A question, and what was answered to it at the core's own door.
+type AnsweredHere = (Query, Seen<Answer>);
 
 fn lock(net: &SharedNet) -> MutexGuard<'_, Net> {
     net.lock().unwrap_or_else(PoisonError::into_inner)
@@ -126,6 +129,8 @@ pub struct Frames {
     hostile: Vec<Hostile>,
     awaited: Vec<Awaited>,
     questions: Vec<Questioned>,
+    /// What was answered at the core's own door.
+    seen: Arc<Mutex<Vec<AnsweredHere>>>,
     /// A digest of all bytes that moved.
     note: u32,
     /// Nothing goes wrong any more; and who asked then was answered.
@@ -156,6 +161,7 @@ impl Frames {
             hostile: Vec::new(),
             awaited: Vec::new(),
             questions: Vec::new(),
+            seen: Arc::default(),
             note: 0,
             is_quiet: false,
             is_healed: false,
@@ -277,10 +283,15 @@ impl Frames {
         Ok(())
     }
 
-    /// Asks this.
-    pub fn ask(&mut self, query: Query, judge: &Judge) {
-        let at = self.random.index(SENDERS.len());
-        self.ask_by(at, query, judge);
+    /// Asks this, over frames or at the core's own door.
+    pub fn ask(&mut self, query: Query, door: Door<Judged>, judge: &Judge) {
+        if self.random.one_in(2) {
+            let at = self.random.index(SENDERS.len());
+            return self.ask_by(at, query, judge);
+        }
+        let (core, seen) = (SimCore { door, bench: self.bench.clone() }, self.seen.clone());
+        let heard = move |answer| seen.lock().unwrap_or_else(PoisonError::into_inner).push((query, answer));
+        core.query_to(0, query, Box::new(heard));
     }
 
     fn ask_by(&mut self, at: usize, query: Query, judge: &Judge) {
@@ -304,7 +315,7 @@ impl Frames {
     }
 
     fn patience(&mut self) -> Duration {
-        Duration::from_millis(self.random.of(&[1, 500, 20_000, 3_600_000, 90_000_000]))
+        Duration::from_millis(self.random.of(&[1, 20_000, 3_600_000, 90_000_000, 90_000_000]))
     }
 
     // ── what moves ───────────────────────────────────────────────────────────────────────────────
@@ -312,11 +323,11 @@ impl Frames {
     /// Some of those who have something to do, in some order. Gives what moved, as a number.
     pub fn step(&mut self, us: u64) -> u32 {
         for _ in 0..self.random.between(1, 5) {
-            match self.random.below(8) {
+            match self.random.below(10) {
                 0 | 1 => self.step_processes(us),
                 2 | 3 => self.step_links(false),
                 4 | 5 => self.step_server(us),
-                6 => {
+                6..9 => {
                     self.step_hostile();
                     self.step_processes(us);
                     self.step_links(true);
@@ -388,17 +399,17 @@ impl Frames {
         }
         let link = &links[self.random.index(links.len())];
         let up = self.random.one_in(2);
-        match self.random.below(4) {
-            0 => {
+        match self.random.below(8) {
+            0..3 => {
                 pipe::cut(link, &mut self.random);
                 "a pipe is cut"
             }
-            1 => {
+            3 | 4 => {
                 pipe::stall(link, up, true);
                 "a pipe stalls"
             }
-            2 if pipe::alter(link, up, &mut self.random) => "a byte is altered",
-            2 => "nothing flows",
+            5 | 6 if pipe::alter(link, up, &mut self.random) => "a byte is altered",
+            5 | 6 => "nothing flows",
             _ => {
                 // What it waited for ends as unknown.
                 let at = self.random.index(SENDERS.len());
@@ -431,6 +442,14 @@ impl Frames {
                     let known = judge.hears_end(number, &attempt.commands, &end);
                     heard.attempts.push((attempt, known));
                 }
+            }
+        }
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        for (query, seen) in seen {
+            note(format!("{query:?} {seen:?}").as_bytes());
+            let answer = judge.hears_seen(query, &seen);
+            if let (Query::Account(number), Some((answer, booked))) = (query, answer) {
+                heard.accounts.push((number, answer, booked));
             }
         }
         for Questioned { query, at_least, sender, last, pending } in std::mem::take(&mut self.questions) {

@@ -5,7 +5,7 @@
 //! a reply that was given by one of the tries, whose effect is durable; or that nothing was done, which then must be
 //! true of every try, and stay so. An end that says "unknown" claims nothing.
 
-use super::{Judge, Question, require, wrong};
+use super::{Decided, Judge, Question, require, wrong};
 use crate::sent::Sent;
 use pabal_bank::Reply;
 use pabal_bank::ledger::Code;
@@ -241,8 +241,9 @@ impl Judge {
     /// Nothing was done of this, it is said, by no try of the request, and never will be.
     fn denies(&mut self, number: u64, command: &Sent) {
         let body = crc32c::crc32c(command.bytes());
-        let mut done = self.history.iter().zip(&self.deciders);
-        let done = done.any(|(decided, by)| *by == number && decided.body == body);
+        // What was set aside had no effect. Of a bundle it may not use all ids, and the bundle is mixed from then on.
+        let is_it = |decided: &Decided| decided.body == body && decided.code != Code::Quarantined;
+        let done = self.history.iter().zip(&self.deciders).any(|(it, by)| *by == number && is_it(it));
         require(!done, "done, and said not to be", || format!("request {number}: {command:?}"));
         self.frames.denied.insert((number, body));
     }
@@ -269,11 +270,26 @@ impl Judge {
         require(sequence >= at_least, "read older than promised", || {
             format!("{query:?}: as of record {sequence}, not {at_least}")
         });
-        let says = |released: &Released| {
-            released.query == query && released.sequence == sequence && says(released.question.answer, body)
+        self.hears_released(query, sequence, |answer| says(answer, body))
+    }
+
+    /// A question was answered without frames.
+    pub fn hears_seen(&mut self, query: Query, seen: &Seen<Answer>) -> Option<(Answer, usize)> {
+        self.hears_released(query, seen.sequence, |answer| answer == seen.answer)
+    }
+
+    /// An answer to this question was heard, as of this record: it must have been let out.
+    fn hears_released(
+        &mut self,
+        query: Query,
+        sequence: u64,
+        is_it: impl Fn(Answer) -> bool,
+    ) -> Option<(Answer, usize)> {
+        let is_it = |released: &Released| {
+            released.query == query && released.sequence == sequence && is_it(released.question.answer)
         };
-        let Some(at) = self.frames.released.iter().position(says) else {
-            wrong("read differs", format!("{query:?} was told {told:?}"));
+        let Some(at) = self.frames.released.iter().position(is_it) else {
+            wrong("read differs", format!("{query:?} was told as of record {sequence} what is not so"));
         };
         let Question { answer, decided, booked } = self.frames.released.swap_remove(at).question;
         self.shows(decided, sequence);

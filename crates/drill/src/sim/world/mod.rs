@@ -308,6 +308,10 @@ impl World {
             9 => self.copy(),
             _ => self.step_frames(),
         }
+        // Whoever speaks and hears does so beside all this.
+        if self.random.one_in(2) {
+            self.step_frames();
+        }
         self.hear();
         if self.random.one_in(self.danger) {
             self.danger();
