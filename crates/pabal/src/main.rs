@@ -322,7 +322,7 @@ enum Bench {
         #[arg(long, default_value_t = 1)]
         connections: usize,
         /// Requests on their way on each connection at a time.
-        #[arg(long, default_value_t = 4)]
+        #[arg(long, default_value_t = 3)]
         in_flight: usize,
         /// One account on one side of every transfer.
         #[arg(long)]
