@@ -346,6 +346,7 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
+    memory::keep_what_is_freed();
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

@@ -12,7 +12,8 @@ const NEVER: std::ffi::c_long = -1;
 
 /// Keeps memory that is freed from now on, for what is needed next, rather than give it back to the system. What was
 /// given back comes again page by page, on a virtual machine at half a gigabyte a second, while a bank's clients wait;
-/// and a bank needs tomorrow what it needed today.
+/// and a bank needs tomorrow what it needed today. A
+/// replay needs at its end what it freed at its beginning.
 pub fn keep_what_is_freed() {
     // SAFETY: changes a number that the allocator reads whenever it has freed something.
     unsafe { mi_option_set(PURGE_DELAY, NEVER) }

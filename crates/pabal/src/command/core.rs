@@ -1,8 +1,8 @@
 //! `pabal` alone: the core on the embedded journal, with a small demonstration book the first time.
 
 use super::verify;
+use crate::ids;
 use crate::progress::Bar;
-use crate::{ids, memory};
 use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use pabal_bank::command;
@@ -61,7 +61,6 @@ pub struct Options<'a> {
 
 /// Runs until SIGINT or SIGTERM, then stops in order.
 pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
-    memory::keep_what_is_freed();
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     verify::holds_a_journal(data)?;
     verify::make_folder(data)?;
