@@ -270,79 +270,36 @@ enum Import {
 enum Bench {
     /// Statements and balances of the past, out of a journal made for it in a folder that is deleted after.
     Reads {
-        /// Entries of one account.
-        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
-        entries: u64,
-        /// The other accounts, which share them.
-        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
-        accounts: u64,
-        /// Where the folder is made.
-        #[arg(long, default_value_os_t = std::env::temp_dir())]
-        dir: PathBuf,
-        /// One JSON object on standard output.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        options: command::bench::reads::Options,
+        #[command(flatten)]
+        place: Place,
     },
     /// How long a killed bank takes until it serves again, and its memory, in a folder of its own that is deleted after.
     Start {
-        /// Customer accounts.
-        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
-        accounts: u64,
-        /// Transfers before the snapshot that it starts from.
-        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
-        ids: u64,
-        /// Transfers after it, which a start replays.
-        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
-        tail: u64,
-        /// How often; medians are given.
-        #[arg(long, default_value_t = 5)]
-        runs: usize,
-        /// Where the folder is made.
-        #[arg(long, default_value_os_t = std::env::temp_dir())]
-        dir: PathBuf,
-        /// One JSON object on standard output.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        options: command::bench::start::Options,
+        #[command(flatten)]
+        place: Place,
     },
     /// Transfers a second, durable before each answer, in a folder of its own that is deleted after.
     Ledger {
-        /// Customer accounts.
-        #[arg(long, default_value_t = 10_000)]
-        accounts: u64,
-        /// Transfers in all.
-        #[arg(long, default_value_t = 10_000_000)]
-        transfers: u64,
-        /// Transfers in a request, 1 to 8190.
-        #[arg(long, default_value_t = 8190)]
-        batch: usize,
-        /// How often; medians are given, each beside the ceiling of the same runs.
-        #[arg(long, default_value_t = 5)]
-        runs: usize,
-        /// Connections.
-        #[arg(long, default_value_t = 1)]
-        connections: usize,
-        /// Requests on their way on each connection at a time.
-        #[arg(long, default_value_t = 3)]
-        in_flight: usize,
-        /// One account on one side of every transfer.
-        #[arg(long)]
-        hot: bool,
-        /// Saturate the bulk lane meanwhile.
-        #[arg(long)]
-        bulk: bool,
-        /// Client and core in one process, with no socket between.
-        #[arg(long)]
-        in_process: bool,
-        /// Keep the data folders, for `pabal verify`.
-        #[arg(long, hide = true)]
-        keep: bool,
-        /// Where the folder is made.
-        #[arg(long, default_value_os_t = std::env::temp_dir())]
-        dir: PathBuf,
-        /// One JSON object on standard output.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        options: command::bench::Options,
+        #[command(flatten)]
+        place: Place,
     },
+}
+
+/// Where something is measured, and how it is said.
+#[derive(clap::Args)]
+struct Place {
+    /// Where the folder is made.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    dir: PathBuf,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -477,46 +434,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             show::report(&report, true, show::fields)?;
             Ok(ExitCode::from(u8::from(report["passed"] != true)))
         }
-        Some(Command::Bench(Bench::Reads { entries, accounts, dir, json })) => {
-            let options = command::bench::reads::Options { entries, accounts };
-            let report = command::bench::reads::run(options, &dir, &Bar::new(!json))?;
-            show::report(&report, json, show::fields)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Bench(Bench::Start { accounts, ids, tail, runs, dir, json })) => {
-            let options = command::bench::start::Options { accounts, ids, tail, runs };
-            let report = command::bench::start::run(options, &dir, &Bar::new(!json))?;
-            show::report(&report, json, show::fields)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Bench(Bench::Ledger {
-            accounts,
-            transfers,
-            batch,
-            runs,
-            connections,
-            in_flight,
-            hot,
-            bulk,
-            in_process,
-            keep,
-            dir,
-            json,
-        })) => {
-            let options = command::bench::Options {
-                accounts,
-                transfers,
-                batch,
-                runs,
-                connections,
-                in_flight,
-                hot,
-                bulk,
-                in_process,
-                keep,
+        Some(Command::Bench(bench)) => {
+            let (Bench::Reads { place, .. } | Bench::Start { place, .. } | Bench::Ledger { place, .. }) =
+                &bench;
+            let bar = Bar::new(!place.json);
+            let report = match &bench {
+                Bench::Reads { options, .. } => command::bench::reads::run(*options, &place.dir, &bar)?,
+                Bench::Start { options, .. } => command::bench::start::run(*options, &place.dir, &bar)?,
+                Bench::Ledger { options, .. } => command::bench::run(*options, &place.dir, &bar)?,
             };
-            let report = command::bench::run(options, &dir, &Bar::new(!json))?;
-            show::report(&report, json, show::fields)?;
+            show::report(&report, place.json, show::fields)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -399,6 +399,25 @@ fn transfers_are_measured_from_a_second_process() {
     assert!(code == 2 && errors.contains("GB free"), "{code} {errors}");
 }
 
+#[test]
+fn a_killed_bank_is_measured_until_it_serves_again() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let dir = text(folder.path());
+    let small = ["--accounts", "100", "--ids", "1000", "--tail", "3000", "--runs", "2", "--dir", &dir];
+    let (report, code, errors) = pabal(&[&["bench", "start"][..], &small].concat());
+    assert_eq!(code, 0, "{errors}");
+    let of = |what: &str| report[what].as_f64().expect("a number");
+    for what in ["core_serves_seconds", "core_peak_mib", "reader_peak_mib", "snapshot_seconds"] {
+        assert!(of(what) > 0.0, "{what}: {report}");
+    }
+    assert!(
+        of("reader_serves_seconds") >= of("core_serves_seconds"),
+        "it answers at what the core did: {report}"
+    );
+    assert_eq!(report["each_run"].as_array().map(Vec::len), Some(2));
+    assert_eq!(std::fs::read_dir(&dir).expect("a folder").count(), 0, "nothing is left");
+}
+
 /// A statement in the reader is its own time, without the socket that the core is asked over.
 #[test]
 fn the_ledger_is_measured_and_statements_as_a_reader_makes_them() {

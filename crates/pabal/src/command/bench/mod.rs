@@ -25,27 +25,37 @@ use std::path::{Path, PathBuf};
 use zerocopy::IntoBytes;
 
 /// What to measure.
-#[derive(Clone, Copy)]
+#[derive(clap::Args, Clone, Copy)]
 pub struct Options {
     /// Customer accounts.
+    #[arg(long, default_value_t = 10_000)]
     pub accounts: u64,
     /// Transfers in all.
+    #[arg(long, default_value_t = 10_000_000)]
     pub transfers: u64,
-    /// Transfers in a request.
+    /// Transfers in a request, 1 to 8190.
+    #[arg(long, default_value_t = 8190)]
     pub batch: usize,
-    /// How often; medians are given.
+    /// How often; medians are given, each beside the ceiling of the same runs.
+    #[arg(long, default_value_t = 5)]
     pub runs: usize,
     /// Connections.
+    #[arg(long, default_value_t = 1)]
     pub connections: usize,
-    /// Requests on their way on each at a time.
+    /// Requests on their way on each connection at a time.
+    #[arg(long, default_value_t = 3)]
     pub in_flight: usize,
-    /// Whether one account is on one side of every transfer.
+    /// One account on one side of every transfer.
+    #[arg(long)]
     pub hot: bool,
-    /// Whether bulk work saturates its lane meanwhile.
+    /// Saturate the bulk lane meanwhile.
+    #[arg(long)]
     pub bulk: bool,
-    /// Client and core in one process.
+    /// Client and core in one process, with no socket between.
+    #[arg(long)]
     pub in_process: bool,
-    /// Whether the data folders stay, and are named in the report: something to verify.
+    /// Keep the data folders, for `pabal verify`.
+    #[arg(long, hide = true)]
     pub keep: bool,
 }
 

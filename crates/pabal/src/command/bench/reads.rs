@@ -52,11 +52,13 @@ const COLD: u64 = 200;
 const ROUNDS: usize = 5;
 
 /// What to measure.
-#[derive(Clone, Copy)]
+#[derive(clap::Args, Clone, Copy)]
 pub struct Options {
-    /// Entries of the one account.
+    /// Entries of one account.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
     pub entries: u64,
-    /// The others, which share them.
+    /// The other accounts, which share them.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
     pub accounts: u64,
 }
 

@@ -24,15 +24,19 @@ use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
 /// What to measure.
-#[derive(Clone, Copy)]
+#[derive(clap::Args, Clone, Copy)]
 pub struct Options {
     /// Customer accounts.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..=100_000_000))]
     pub accounts: u64,
-    /// Transfers before the snapshot: so many ids are in its window.
+    /// Transfers before the snapshot that it starts from.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub ids: u64,
-    /// Transfers after it.
+    /// Transfers after it, which a start replays.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
     pub tail: u64,
-    /// How often it is killed and started; medians are given.
+    /// How often; medians are given.
+    #[arg(long, default_value_t = 5)]
     pub runs: usize,
 }
 
