@@ -251,7 +251,7 @@ impl Scan<'_> {
         for number in self.layout.segment_of(self.next_block)..segments {
             self.reached = number;
             if ended {
-                self.is_blank(number)?;
+                self.must_be_blank(number)?;
                 continue;
             }
             let mut segment = self.memory.next();
@@ -271,15 +271,14 @@ impl Scan<'_> {
     }
 
     /// Reads a segment in which nothing may stand, a piece at a time: there are some, and they are large.
-    fn is_blank(&self, number: u64) -> Result<(), Error> {
+    fn must_be_blank(&self, number: u64) -> Result<(), Error> {
         let file = self.open(number)?;
-        let path = || segment::path(&self.dir, number);
         let (mut piece, blocks) = (vec![0; TOLD], self.layout.segment_blocks as usize);
         let mut at = 1;
         while at < blocks {
             let here = (blocks - at).min(TOLD / BLOCK);
             let piece = &mut piece[..here * BLOCK];
-            file.read(piece, (at * BLOCK) as u64).map_err(|e| Error::io(Point::ScanRead, path())(e))?;
+            self.blocks(&*file, number, at, piece)?;
             if let Some(block) = piece.chunks(BLOCK).position(|block| !is_zero(block)) {
                 let what = "written, but nothing before it is";
                 return Err(self.rotten(Point::ScanBeyond, number, at + block, what));
@@ -330,6 +329,12 @@ impl Scan<'_> {
         Ok(false)
     }
 
+    /// Reads blocks of a segment, from this one on.
+    fn blocks(&self, file: &dyn DiskFile, number: u64, first: usize, into: &mut [u8]) -> Result<(), Error> {
+        let path = || segment::path(&self.dir, number);
+        file.read(into, (first * BLOCK) as u64).map_err(|error| Error::io(Point::ScanRead, path())(error))
+    }
+
     /// Opens a segment whose length and header are right.
     fn open(&self, number: u64) -> Result<Arc<dyn DiskFile>, Error> {
         let path = segment::path(&self.dir, number);
@@ -339,7 +344,7 @@ impl Scan<'_> {
             return Err(Error::folder(Point::ScanLengthWrong, path, segment::LENGTH));
         }
         let mut header = [0; BLOCK];
-        file.read(&mut header, 0).map_err(Error::io(Point::ScanRead, &path))?;
+        self.blocks(&*file, number, 0, &mut header)?;
         if header[..] != segment::header_block(self.layout, self.journal_id, number)[..] {
             return Err(self.rotten(Point::ScanSegmentHeader, number, 0, "the segment's header"));
         }
@@ -354,9 +359,7 @@ impl Scan<'_> {
             // Zero as it comes from the system, and not touched where nothing is read.
             *bytes = vec![0; length];
         }
-        let path = segment::path(&self.dir, number);
-        file.read(&mut bytes[first * BLOCK..], (first * BLOCK) as u64)
-            .map_err(Error::io(Point::ScanRead, &path))
+        self.blocks(&*file, number, first, &mut bytes[first * BLOCK..])
     }
 
     /// Reads a segment's records, from the last one read on. True when the journal ends in it.
