@@ -196,7 +196,11 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
             .enumerate()
             .map(|(at, (end, done))| [thousandths(*end), (*done as f64 / (end - since(at))).round()]);
         report["throughput_samples"] = json!(rates.collect::<Vec<_>>());
-        let quantiles = (0..=100).map(|i| 1.0 - 10f64.powf(-f64::from(i) / 25.0));
+        // Up to the share that one request is: beyond it nothing is known.
+        let known = 1.0 - 1.0 / middle.latency.len().max(1) as f64;
+        let quantiles = (0..=100)
+            .map(|i| 1.0 - 10f64.powf(-f64::from(i) / 25.0))
+            .take_while(|quantile| *quantile <= known);
         let latency = quantiles.map(|q| (q, middle.latency.value_at_quantile(q) as f64 / 1000.0));
         report["latency_quantiles_ms"] = json!(latency.collect::<Vec<_>>());
     }
