@@ -154,18 +154,17 @@ const WAITING_MAX: usize = 2;
 
 /// To a writer that works when it is told to, or when the core would have to wait for it.
 pub(crate) struct Stepped<M: Machine> {
-    writer: Writer,
+    /// None once it has ended: as a thread's, it is dropped then, and whoever waits for a record hears of it.
+    writer: Option<Writer>,
     waiting: VecDeque<Work<M>>,
     spent: VecDeque<RecordBuffer>,
     /// What ended it, until someone is told.
     pub ended: Option<Error>,
-    /// Whether it ended.
-    gone: bool,
 }
 
 impl<M: Machine> Stepped<M> {
     pub fn new(writer: Writer) -> Stepped<M> {
-        Stepped { writer, waiting: VecDeque::new(), spent: VecDeque::new(), ended: None, gone: false }
+        Stepped { writer: Some(writer), waiting: VecDeque::new(), spent: VecDeque::new(), ended: None }
     }
 
     /// Works that wait.
@@ -175,11 +174,9 @@ impl<M: Machine> Stepped<M> {
 
     /// Does the next thing that waits; false when nothing does.
     pub fn step(&mut self) -> Result<bool, WriterGone> {
-        if self.gone {
-            return Err(WriterGone::found(()));
-        }
+        let Some(writer) = &mut self.writer else { return Err(WriterGone::found(())) };
         let Some(work) = self.waiting.pop_front() else { return Ok(false) };
-        match self.writer.work(work, &|| ()) {
+        match writer.work(work, &|| ()) {
             Ok(buffer) => {
                 self.spent.extend(buffer);
                 Ok(true)
@@ -187,7 +184,7 @@ impl<M: Machine> Stepped<M> {
             Err(error) => {
                 self.waiting.clear();
                 self.ended = Some(error);
-                self.gone = true;
+                self.writer = None;
                 Err(WriterGone::found(()))
             }
         }
@@ -199,7 +196,7 @@ impl<M: Machine> Line<M> for Stepped<M> {
         while self.waiting.len() >= WAITING_MAX {
             self.step()?;
         }
-        if self.gone {
+        if self.writer.is_none() {
             return Err(WriterGone::found(work));
         }
         self.waiting.push_back(work);
@@ -212,7 +209,9 @@ impl<M: Machine> Line<M> for Stepped<M> {
     }
 
     fn wait_for(&mut self, block: u64) -> bool {
-        while self.writer.journal.next_block() < block && matches!(self.step(), Ok(true)) {}
-        self.writer.journal.next_block() >= block
+        let is_there =
+            |stepped: &Self| stepped.writer.as_ref().is_some_and(|w| w.journal.next_block() >= block);
+        while !is_there(self) && matches!(self.step(), Ok(true)) {}
+        is_there(self)
     }
 }

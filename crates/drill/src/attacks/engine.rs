@@ -119,9 +119,11 @@ fn repeat_spoilt() {
     let (bed, mut bank, before, position, sent) = with_spoilt();
     let ticket = bank.submit(request(bed.online(), &[sent]));
     bank.execute().expect("it knows the id");
+    let durable = bank.durable();
     let ended = bank.write().err();
     says_so(ended, &check_of(position));
     assert!(ticket.take().expect("over").is_err(), "unknown: never done, never failed");
+    assert!(durable.is_stopped(), "whoever waits for a record hears that the writer is gone");
     drop(bank);
     bed.disk.set_image(before);
     bed.is_whole();

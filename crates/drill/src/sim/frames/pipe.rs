@@ -23,6 +23,8 @@ struct Way {
     ended: bool,
     /// What comes after what flows was altered.
     altered: bool,
+    /// Bytes that were sent after that. Nobody reads them, and they take their room.
+    lost: usize,
     /// Nobody reads it any more.
     unread: bool,
     /// Nothing moves.
@@ -48,17 +50,22 @@ fn lock(link: &Shared) -> MutexGuard<'_, Link> {
 }
 
 impl Way {
+    /// Bytes that it holds.
+    fn used(&self) -> usize {
+        self.flowing.len() + self.here.len() + self.lost
+    }
+
     fn write(&mut self, bytes: &[u8], room: usize) -> io::Result<usize> {
         if self.unread || self.closed {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let fits = room.saturating_sub(self.flowing.len() + self.here.len()).min(bytes.len());
+        let fits = room.saturating_sub(self.used()).min(bytes.len());
         if fits == 0 && !bytes.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        // What comes after altered bytes is never read.
-        if !self.altered {
-            self.flowing.extend(&bytes[..fits]);
+        match self.altered {
+            true => self.lost += fits,
+            false => self.flowing.extend(&bytes[..fits]),
         }
         Ok(fits)
     }
@@ -223,8 +230,7 @@ impl stepped::Pipe for ServerEnd {
         let mut link = lock(&self.0);
         link.watches_room = writable;
         link.news.readable |= !link.up.here.is_empty() || link.up.ended;
-        let used = link.down.flowing.len() + link.down.here.len();
-        link.news.writable |= writable && used < link.room;
+        link.news.writable |= writable && link.down.used() < link.room;
     }
 }
 
