@@ -71,8 +71,10 @@ pub trait DiskFile: Send + Sync {
     fn length(&self) -> Result<u64>;
     /// Reads all these bytes.
     fn read(&self, into: &mut [u8], offset: u64) -> Result<()>;
-    /// Takes the space of the first bytes, so that a disk without it is found out before anything is written.
-    fn reserve(&self, bytes: u64) -> Result<()>;
+    /// Takes the space of the first bytes, so that a disk without it is found out before anything is written; from then
+    /// on the file is as long, and what was never written reads as zero. False where the file system cannot: then
+    /// nothing was done, and the writing itself finds out.
+    fn reserve(&self, bytes: u64) -> Result<bool>;
     /// Writes all these bytes.
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()>;
     /// Makes what was written durable.
@@ -214,10 +216,10 @@ impl DiskFile for File {
         self.read_exact_at(into, offset)
     }
 
-    fn reserve(&self, bytes: u64) -> Result<()> {
+    fn reserve(&self, bytes: u64) -> Result<bool> {
         match retry_on_intr(|| fallocate(self, FallocateFlags::empty(), 0, bytes)) {
-            // Where a file system cannot, the writing itself finds out.
-            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

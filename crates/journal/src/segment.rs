@@ -165,14 +165,24 @@ pub(crate) fn header_block(layout: Layout, journal_id: u64, segment: u64) -> Vec
 struct Zeros([u8; 1 << 20]);
 static ZEROS: Zeros = Zeros([0; 1 << 20]);
 
-/// Makes a segment: really zeroed, so that later writes need no new space, and whole or not there at all.
+/// What a new segment's blocks are before anything is written to them. They read as zero either way, and their space
+/// is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blank {
+    /// Really written: syncs of small records take half the time, as the file system has nothing to note.
+    Zeroed,
+    /// Reserved only, where the file system can: else a bank that writes large records writes everything twice.
+    Reserved,
+}
+
+/// Makes a segment, so that later writes need no new space, whole or not there at all.
 pub(crate) fn make(
     disk: &dyn Disk,
     dir: &Path,
     layout: Layout,
     journal_id: u64,
     segment: u64,
-    direct: bool,
+    how: (Blank, bool),
 ) -> Result<(), Error> {
     let path = path(dir, segment);
     let temporary = path.with_extension("tmp");
@@ -180,7 +190,7 @@ pub(crate) fn make(
     if disk.remove(&temporary).is_err_and(|error| error.kind() != ErrorKind::NotFound) {
         reached(Point::MakeInTheWay);
     }
-    if let Err(error) = fill(disk, &temporary, layout, &header_block(layout, journal_id, segment), direct) {
+    if let Err(error) = fill(disk, &temporary, layout, &header_block(layout, journal_id, segment), how) {
         // It may have taken the last of the disk.
         if disk.remove(&temporary).is_err_and(|error| error.kind() != ErrorKind::NotFound) {
             reached(Point::MakeLeft);
@@ -205,11 +215,19 @@ pub(crate) fn zero(file: &dyn DiskFile, mut from: u64, to: u64) -> std::io::Resu
 }
 
 /// Makes a file that is durably zero but for its first block.
-fn fill(disk: &dyn Disk, path: &Path, layout: Layout, first: &[u8], direct: bool) -> Result<(), Error> {
+fn fill(
+    disk: &dyn Disk,
+    path: &Path,
+    layout: Layout,
+    first: &[u8],
+    (blank, direct): (Blank, bool),
+) -> Result<(), Error> {
     let how = Writing { new: true, direct };
     let file = disk.open_to_write(path, how).map_err(Error::io(Point::MakeOpen, path))?;
-    file.reserve(layout.bytes()).map_err(Error::io(Point::MakeReserve, path))?;
-    zero(&*file, 0, layout.bytes()).map_err(Error::io(Point::MakeWrite, path))?;
+    let reserved = file.reserve(layout.bytes()).map_err(Error::io(Point::MakeReserve, path))?;
+    if blank == Blank::Zeroed || !reserved {
+        zero(&*file, 0, layout.bytes()).map_err(Error::io(Point::MakeWrite, path))?;
+    }
     let mut aligned = crate::buffer::RecordBuffer::of_blocks(1);
     aligned.bytes_mut().copy_from_slice(first);
     file.write(aligned.bytes(), 0).map_err(Error::io(Point::MakeHeader, path))?;

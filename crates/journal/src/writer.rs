@@ -8,12 +8,13 @@ use crate::error::Error;
 use crate::reader::Reader;
 use crate::record::{RECORD_BLOCKS_MAX, RecordHeader};
 use crate::scan::{After, By, Cut, Visit, scan};
-use crate::segment::{self, Layout, SEGMENT_BLOCKS_DEFAULT};
+use crate::segment::{self, Blank, Layout, SEGMENT_BLOCKS_DEFAULT};
 use crate::supply::{Maker, Supply};
 use crate::sync::Patience;
 use pabal_fault::{Bug, Point, planted, reached};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -41,6 +42,27 @@ impl Default for JournalConfig {
             disk: Arc::new(SystemDisk),
             background: true,
         }
+    }
+}
+
+/// Blocks of a record from which a segment is better not zeroed: as many take the disk as long to zero as the file
+/// system needs to note that they were written (docs/decisions/0011).
+const LARGE_BLOCKS: usize = 64;
+
+/// What is being written, which decides how the next segments are made.
+#[derive(Default)]
+struct Pace {
+    /// Whether the last record was a large one.
+    large: AtomicBool,
+}
+
+impl Pace {
+    fn wrote(&self, blocks: usize) {
+        self.large.store(blocks >= LARGE_BLOCKS, Ordering::Relaxed);
+    }
+
+    fn blank(&self) -> Blank {
+        if self.large.load(Ordering::Relaxed) { Blank::Reserved } else { Blank::Zeroed }
     }
 }
 
@@ -72,6 +94,7 @@ pub struct Journal {
     hash: [u8; 32],
     durable: Arc<Durable>,
     supply: Arc<Supply>,
+    pace: Arc<Pace>,
     /// Makes segments as long as there is a journal.
     _maker: Maker,
     stopped: bool,
@@ -109,7 +132,7 @@ impl Journal {
             let layout = Layout::of(config.segment_blocks as u64).ok_or_else(|| {
                 Error::folder(Point::OpenImpossible, dir.to_path_buf(), segment::IMPOSSIBLE)
             })?;
-            segment::make(&*disk, dir, layout, journal_id, 0, config.direct)?;
+            segment::make(&*disk, dir, layout, journal_id, 0, (Blank::Zeroed, config.direct))?;
             segments = 1;
         }
         // A process that was killed may have left names that are there and not durable yet.
@@ -127,7 +150,10 @@ impl Journal {
         let how = Writing { new: false, direct: config.direct };
         let file = disk.open_to_write(&path, how).map_err(Error::io(Point::OpenSegment, &path))?;
         let (on, to, direct) = (disk.clone(), dir.to_path_buf(), config.direct);
-        let make = Box::new(move |number| segment::make(&*on, &to, layout, journal_id, number, direct));
+        let pace = Arc::new(Pace::default());
+        let its = pace.clone();
+        let make =
+            Box::new(move |number| segment::make(&*on, &to, layout, journal_id, number, (its.blank(), direct)));
         let (supply, maker) = Supply::start(make, segments, segment, config.background);
         let journal = Journal {
             disk,
@@ -143,6 +169,7 @@ impl Journal {
             hash: scanned.last_hash,
             durable: Arc::default(),
             supply,
+            pace,
             _maker: maker,
             stopped: false,
             _lock: lock,
@@ -284,6 +311,7 @@ impl Journal {
         self.previous_block = start;
         self.sequence += 1;
         self.next_block = buffer.end_block();
+        self.pace.wrote(buffer.blocks());
         self.durable.advance(self.sequence, self.next_block);
         if self.next_block % self.layout.segment_blocks > self.layout.segment_blocks / 2 {
             self.supply.ahead(segment);

@@ -173,7 +173,7 @@ impl DiskFile for SimFile {
         })
     }
 
-    fn reserve(&self, length: u64) -> Result<()> {
+    fn reserve(&self, length: u64) -> Result<bool> {
         plain(&self.disk, Access::Reserve, &self.path, |world| {
             let blocks = (length as usize).div_ceil(BLOCK);
             let file = world.image.file(self.id);
@@ -183,7 +183,8 @@ impl DiskFile for SimFile {
             }
             let file = world.image.file_mut(self.id);
             file.reserved = file.reserved.max(blocks);
-            Ok(())
+            file.length = file.length.max(length);
+            Ok(true)
         })
     }
 

@@ -300,7 +300,7 @@ impl FileImage {
         for (at, mut versions) in writes {
             let old = self.durable.get(at).cloned().flatten();
             // Where the file was shorter before, its length is in doubt too.
-            if at < self.durable.len() {
+            if (at as u64) < self.durable_length / BLOCK as u64 {
                 versions.retain(|version| *version != old);
             }
             if versions.is_empty() {

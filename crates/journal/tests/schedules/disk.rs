@@ -232,8 +232,8 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
 
-    fn reserve(&self, _: u64) -> Result<()> {
-        if self.disk.fails(Fault::Full) { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+    fn reserve(&self, _: u64) -> Result<bool> {
+        if self.disk.fails(Fault::Full) { Err(ErrorKind::StorageFull.into()) } else { Ok(false) }
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
