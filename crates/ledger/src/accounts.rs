@@ -11,13 +11,19 @@ use zerocopy::IntoBytes;
 
 /// Accounts at most: slots are 32 bits, one value means "none".
 pub const ACCOUNTS_MAX: usize = u32::MAX as usize - 1;
-/// Accounts of a slab: 128 KiB.
-const SLAB: usize = 1024;
+/// Accounts of a slab: 8 MiB, of which those that are not there yet are never touched. So few that where they lie stays
+/// in the processor's nearest memory: with slabs of 1024, twenty million accounts cost a wait more for each of them.
+const SLAB: usize = 64 * 1024;
+/// Accounts that are read back at a time.
+const PIECE: usize = 1024;
+/// How many accounts before its turn the place of one in the index is asked for.
+const PLACE_AHEAD: usize = 32;
 
 /// The accounts of the ledger.
 #[derive(Default)]
 pub struct Accounts {
-    slabs: Vec<Box<[Account]>>,
+    /// None of them ever grows beyond the room that it was made with.
+    slabs: Vec<Vec<Account>>,
     /// Tag of an account above its slot + 1, zero for none; a power of two long, at most three quarters full.
     index: Vec<u64>,
     len: usize,
@@ -50,9 +56,10 @@ impl Accounts {
         self.len
     }
 
-    /// Memory that they take, bytes: slabs and index, unused places included.
+    /// Memory that they take, bytes: unused places of the index included, and what of a slab was never touched not.
     pub fn bytes(&self) -> usize {
-        self.slabs.len() * (SLAB * size_of::<Account>() + size_of::<Box<[Account]>>())
+        self.len * size_of::<Account>()
+            + self.slabs.len() * size_of::<Vec<Account>>()
             + self.index.len() * size_of::<u64>()
     }
 
@@ -102,26 +109,30 @@ impl Accounts {
         if self.len >= self.index.len() / 4 * 3 {
             self.grow();
         }
-        if self.len == self.slabs.len() * SLAB {
-            self.slabs.push(vec![Account::default(); SLAB].into_boxed_slice());
-        }
         let slot = self.len as u32;
-        *self.get_mut(slot) = account;
+        self.slab().push(account);
         self.len += 1;
         Self::place(&mut self.index, place_of(account.number, slot));
         slot
     }
 
+    /// The slab in which there is room for another one.
+    fn slab(&mut self) -> &mut Vec<Account> {
+        if self.slabs.last().is_none_or(|slab| slab.len() == SLAB) {
+            self.slabs.push(Vec::with_capacity(SLAB));
+        }
+        self.slabs.last_mut().expect("just made")
+    }
+
     /// Writes all accounts, in the order of their slots.
     pub(crate) fn save(&self, save: &mut Save<'_>) {
         save_words(save, &[self.len as u64]);
-        let mut slab = vec![Account::default(); SLAB.min(self.len)];
-        for (i, accounts) in self.slabs.iter().enumerate() {
-            let here = SLAB.min(self.len - i * SLAB);
-            slab[..here].copy_from_slice(&accounts[..here]);
+        let mut piece = Vec::with_capacity(PIECE.min(self.len));
+        for accounts in self.slabs.iter().flat_map(|slab| slab.chunks(PIECE)) {
+            piece.clear();
             // The mark of a batch is no state.
-            slab[..here].iter_mut().for_each(|account| account.touched = 0);
-            save(slab[..here].as_bytes());
+            piece.extend(accounts.iter().map(|account| Account { touched: 0, ..*account }));
+            save(piece.as_bytes());
         }
     }
 
@@ -130,15 +141,13 @@ impl Accounts {
         let len = load_count(load, ACCOUNTS_MAX)?;
         let mut accounts = Accounts::default();
         while accounts.len < len {
-            let here = SLAB.min(len - accounts.len);
-            let mut slab = vec![Account::default(); SLAB].into_boxed_slice();
-            if !load(slab[..here].as_mut_bytes()) {
+            let here = PIECE.min(len - accounts.len);
+            let slab = accounts.slab();
+            let from = slab.len();
+            slab.resize(from + here, Account::default());
+            if !load(slab[from..].as_mut_bytes()) || !slab[from..].iter().all(Account::is_possible) {
                 return None;
             }
-            if !slab[..here].iter().all(Account::is_possible) {
-                return None;
-            }
-            accounts.slabs.push(slab);
             accounts.len += here;
         }
         // Made once, in the length that growing would have come to.
@@ -148,6 +157,10 @@ impl Accounts {
         }
         accounts.index = vec![0; if len == 0 { 0 } else { length }];
         for slot in 0..len as u32 {
+            // The index is large and its places far apart: without this each is waited for.
+            if slot as usize + PLACE_AHEAD < len {
+                accounts.prefetch_index(accounts.get(slot + PLACE_AHEAD as u32).number);
+            }
             let number = accounts.get(slot).number;
             if accounts.find(number).is_some() {
                 return None;

@@ -47,7 +47,6 @@ pub struct Asked<'a> {
 }
 
 /// The ledger.
-#[derive(Default)]
 pub struct Ledger {
     accounts: Accounts,
     far: FarRoots,
@@ -56,6 +55,8 @@ pub struct Ledger {
     digest: Digest,
     /// Slots touched since the digest was last taken.
     touched: Vec<u32>,
+    /// How many of these have been added to the digest already, and are marked no more.
+    settled: usize,
     /// The mark of what was touched since then.
     batch: u32,
     undo: Option<Vec<Undo>>,
@@ -63,6 +64,32 @@ pub struct Ledger {
 
 /// Accounts whose memory is asked for before the digest comes to them.
 const DIGEST_AHEAD: usize = 12;
+/// Touched accounts that wait for the digest while they are near, where they would be far by the batch's end. Some do
+/// wait: what was just stored is not to be read back at once.
+const NEAR: usize = 16;
+/// Accounts from which on they would: together they are several times what a processor keeps near. With fewer, most of
+/// a batch's accounts are touched more than once in it, and hashing them once saves more.
+const MANY: usize = 64 * 1024;
+
+/// The mark that no batch has.
+const NO_BATCH: u32 = 0;
+const FIRST_BATCH: u32 = 1;
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger {
+            accounts: Accounts::default(),
+            far: FarRoots::default(),
+            holds: Holds::default(),
+            reversed: Reversed::default(),
+            digest: Digest::default(),
+            touched: Vec::new(),
+            settled: 0,
+            batch: FIRST_BATCH,
+            undo: None,
+        }
+    }
+}
 
 /// A movement that is fully known: between which slots, how much.
 #[derive(Clone, Copy)]
@@ -143,7 +170,7 @@ impl Ledger {
         let holds = Holds::load(load, &mut digest)?;
         let reversed = Reversed::load(load, &mut digest)?;
         // Marks are zero: of no batch that is to come.
-        Some(Ledger { accounts, far, holds, reversed, digest, batch: 1, ..Ledger::default() })
+        Some(Ledger { accounts, far, holds, reversed, digest, ..Ledger::default() })
     }
 
     // ── money ────────────────────────────────────────────────────────────────────────────────────
@@ -640,22 +667,20 @@ impl Ledger {
 
     /// Takes the digest over all objects, as they are now.
     pub fn digest(&mut self) -> Digest {
-        let touched = std::mem::take(&mut self.touched);
-        for (i, &slot) in touched.iter().enumerate() {
-            if let Some(&ahead) = touched.get(i + DIGEST_AHEAD) {
+        for i in self.settled..self.touched.len() {
+            if let Some(&ahead) = self.touched.get(i + DIGEST_AHEAD) {
                 self.accounts.prefetch_slot(ahead);
             }
-            let account = self.accounts.get(slot);
-            self.digest.add(Object::Account, &words(account));
+            self.digest.add(Object::Account, &words(self.accounts.get(self.touched[i])));
         }
-        self.touched = touched;
         self.touched.clear();
+        self.settled = 0;
         self.batch = self.batch.wrapping_add(1);
-        if self.batch == 0 {
-            // 2^32 batches: marks of one round must not be taken for the next one's. Zero is no batch's any more.
-            self.batch = 1;
+        if self.batch == NO_BATCH {
+            // 2^32 batches: marks of one round must not be taken for the next one's.
+            self.batch = FIRST_BATCH;
             for slot in 0..self.accounts.len() as u32 {
-                self.accounts.get_mut(slot).touched = 0;
+                self.accounts.get_mut(slot).touched = NO_BATCH;
             }
         }
         self.digest.plus(self.far.digest())
@@ -698,7 +723,24 @@ impl Ledger {
             self.digest.remove(Object::Account, &words(account));
             self.accounts.get_mut(slot).touched = self.batch;
             self.touched.push(slot);
+            // Not within a bundle: what is taken back is marked as it was.
+            if self.accounts.len() >= MANY && self.undo.is_none() {
+                self.settle();
+            }
         }
+    }
+
+    /// Adds the oldest of the touched accounts to the digest, if enough others wait. Touched again, it is taken away
+    /// again.
+    #[inline(always)]
+    fn settle(&mut self) {
+        if self.touched.len() - self.settled <= NEAR {
+            return;
+        }
+        let slot = self.touched[self.settled];
+        self.settled += 1;
+        self.digest.add(Object::Account, &words(self.accounts.get(slot)));
+        self.accounts.get_mut(slot).touched = NO_BATCH;
     }
 
     #[inline]
@@ -722,6 +764,35 @@ fn words(account: &Account) -> [u64; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether many are touched or few, the same one again at once or much later, alone or in a bundle that is taken back.
+    #[test]
+    fn of_many_accounts_each_is_in_the_digest_as_it_is() {
+        let mut ledger = Ledger::default();
+        let last = MANY as u64 + 10;
+        for number in 1..=last {
+            ledger.open(Account::new(number, Class::CustomerDeposit as u8, 410, 0, Date(1)));
+        }
+        assert_eq!(ledger.digest(), ledger.digest_anew(), "opened in one batch");
+        let mut random = 1u64;
+        for batch in 0..200 {
+            for _ in 0..batch {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                // Few of them, so that most come again, some while they wait and some after.
+                let number = 1 + (random >> 33) % (2 * NEAR as u64 + 1) * (last / (2 * NEAR as u64 + 1));
+                let bundle = random >> 20 & 7;
+                if bundle < 2 {
+                    ledger.begin_bundle();
+                }
+                ledger.change(number, |account| account.overdraft += 1);
+                ledger.change(last - number, |account| account.ceiling -= 1);
+                if bundle < 2 {
+                    ledger.end_bundle(bundle == 0);
+                }
+            }
+            assert_eq!(ledger.digest(), ledger.digest_anew(), "batch {batch}");
+        }
+    }
 
     /// After 2^32 batches the marks begin anew, as often as that is.
     #[test]

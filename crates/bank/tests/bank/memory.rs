@@ -7,8 +7,8 @@ use std::cell::Cell;
 
 /// Bytes an idle account may cost.
 const ACCOUNT_BYTES_MAX: usize = 160;
-/// Accounts come by slabs of so many; the newest one may be empty but for one account.
-const SLAB_BYTES: usize = 1024 * size_of::<Account>();
+/// Accounts come by slabs of so many; the newest one may be empty but for one account, and is untouched then.
+const SLAB_BYTES: usize = 64 * 1024 * size_of::<Account>();
 
 thread_local! {
     static LIVE: Cell<isize> = const { Cell::new(0) };
