@@ -152,8 +152,9 @@ impl Journal {
         let (on, to, direct) = (disk.clone(), dir.to_path_buf(), config.direct);
         let pace = Arc::new(Pace::default());
         let its = pace.clone();
-        let make =
-            Box::new(move |number| segment::make(&*on, &to, layout, journal_id, number, (its.blank(), direct)));
+        let make = Box::new(move |number| {
+            segment::make(&*on, &to, layout, journal_id, number, (its.blank(), direct))
+        });
         let (supply, maker) = Supply::start(make, segments, segment, config.background);
         let journal = Journal {
             disk,

@@ -777,7 +777,8 @@ mod tests {
         let mut random = 1u64;
         for batch in 0..200 {
             for _ in 0..batch {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 // Few of them, so that most come again, some while they wait and some after.
                 let number = 1 + (random >> 33) % (2 * NEAR as u64 + 1) * (last / (2 * NEAR as u64 + 1));
                 let bundle = random >> 20 & 7;

@@ -179,22 +179,30 @@ impl Made {
         Ok(())
     }
 
-    /// The journal's files, in order.
     fn segments(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let files = std::fs::read_dir(&self.dir)?.map(|file| file.map(|file| file.path()));
-        let mut files: Vec<PathBuf> = files.collect::<Result<_, _>>()?;
-        files.retain(|file| file.extension().is_some_and(|end| end == "seg"));
-        files.sort();
-        Ok(files)
+        segments(&self.dir)
     }
 
-    /// Takes the journal out of the page cache.
     fn forget(&self) -> anyhow::Result<()> {
-        for segment in self.segments()? {
-            fadvise(File::open(segment)?, 0, None, Advice::DontNeed)?;
-        }
-        Ok(())
+        forget(&self.dir)
     }
+}
+
+/// The files of the journal in this folder, in order.
+fn segments(journal: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let files = std::fs::read_dir(journal)?.map(|file| file.map(|file| file.path()));
+    let mut files: Vec<PathBuf> = files.collect::<Result<_, _>>()?;
+    files.retain(|file| file.extension().is_some_and(|end| end == "seg"));
+    files.sort();
+    Ok(files)
+}
+
+/// Takes the journal in this folder out of the page cache.
+pub fn forget(journal: &Path) -> anyhow::Result<()> {
+    for segment in segments(journal)? {
+        fadvise(File::open(segment)?, 0, None, Advice::DontNeed)?;
+    }
+    Ok(())
 }
 
 fn send(engine: &Engine<BankMachine>, made: impl Iterator<Item = Command>) -> anyhow::Result<()> {

@@ -3,9 +3,11 @@
 //! A bank with so many accounts and so many ids in its window makes a snapshot, and then so many transfers more, which is
 //! what a start has to replay. Then the core is killed, and core and reader are started together, as `pabal serve` does.
 //! The core serves again when it has acknowledged a transfer, the reader when it has answered a statement at that
-//! transfer. The journal was written past the page cache, so what is replayed comes from the disk.
+//! transfer. The journal is taken out of the page cache before each start, so what is replayed comes from the disk; the
+//! snapshot may be in it still, as after the death of a process.
 
 use super::outside::{Client, Load, PATIENCE, open_accounts, start_core};
+use super::reads::forget;
 use super::served::Served;
 use super::{FIRST, Options as Ledger, has_room, thousandths};
 use crate::command::core::SOCKET;
@@ -15,6 +17,7 @@ use anyhow::{Context as _, bail, ensure};
 use pabal_bank::ledger::Code;
 use pabal_client::{Address, Connection, Envelope};
 use pabal_core::{Channel, Credentials, Question};
+use pabal_engine::engine::JOURNAL;
 use pabal_engine::snapshot::SNAPSHOTS;
 use pabal_wire::Kind;
 use serde_json::{Value, json};
@@ -135,6 +138,7 @@ fn transfer(data: &Path, load: &Ledger, bar: &Bar) -> anyhow::Result<()> {
 fn start_again(core: Served, data: &Path, one: &Ledger) -> anyhow::Result<(Served, Started, Served)> {
     // As a crash does: no signal that it could hear.
     drop(core);
+    forget(&data.join(JOURNAL))?;
     let begun = Instant::now();
     thread::scope(|scope| {
         let reader = scope.spawn(|| Served::start("reader", &[], data));
