@@ -1,7 +1,7 @@
 //! The core: takes batches from the lanes, executes them, hands their records to the writer.
 
 use crate::machine::{Machine, Mode, Sink, read_entry};
-use crate::queue::{Next, Queue};
+use crate::queue::{GROUP_MIN, Next, Queue};
 use crate::request::{
     BYTES_MAX, COMMANDS_MAX, Commands, Hear, Refusal, Request, RequestHeader, Response, Seen,
 };
@@ -126,6 +126,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         let mut buffer = self.begin(carried.unwrap_or(0), room.blocks())?;
         let full = carried.is_some() && !self.has_room(&buffer);
         let mut releases = Vec::with_capacity(asks.len());
+        let mut commands = 0;
         for ask in asks {
             match ask {
                 Ask::Query(query, to) if planted(Bug::ReadEarly) => {
@@ -135,12 +136,13 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
                     releases.push(Release::Answer { to, answer: self.machine.query(&query) });
                 }
                 Ask::Execute(request, _, to) => {
+                    commands += request.commands.len();
                     let replies = self.request(&request, full, &mut buffer);
                     releases.push(Release::Response { to, replies, commands: request.commands });
                 }
             }
         }
-        self.hand_over(buffer, RecordKind::Batch, releases)
+        self.hand_over(buffer, RecordKind::Batch, commands, releases)
     }
 
     /// Begins a record that takes at most so many blocks.
@@ -256,6 +258,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         &mut self,
         mut buffer: RecordBuffer,
         kind: RecordKind,
+        commands: usize,
         releases: Vec<Release<M>>,
     ) -> Result<(), WriterGone> {
         if kind == RecordKind::Batch && buffer.is_empty() {
@@ -271,8 +274,18 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         });
         self.next_block = buffer.end_block();
         (self.unconfirmed, self.put_off) = (kind == RecordKind::Batch, false);
-        self.outstanding += 1;
+        while self.take_back(false)? {}
         self.queue.writes();
+        // While a small record is written small requests wait for one another anyway: it is written here, and no other
+        // thread has to be woken for it.
+        if self.outstanding == 0 && commands < GROUP_MIN {
+            match self.writer.here(Work::Record(buffer, releases))? {
+                Some(buffer) => self.buffers.push(buffer),
+                None => self.outstanding += 1,
+            }
+            return Ok(());
+        }
+        self.outstanding += 1;
         self.writer.send(Work::Record(buffer, releases))
     }
 
@@ -285,7 +298,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             self.buffers.push(buffer);
             return Ok(());
         }
-        self.hand_over(buffer, kind, Vec::new())
+        self.hand_over(buffer, kind, 0, Vec::new())
     }
 
     /// A free buffer; waits for one when all are on their way.
@@ -361,7 +374,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
                 self.execute(&header, commands.as_bytes(), mode, &mut buffer);
                 self.ring.end();
             }
-            self.hand_over(buffer, RecordKind::Batch, Vec::new())?;
+            self.hand_over(buffer, RecordKind::Batch, 0, Vec::new())?;
             self.drain()?;
             if itself {
                 if set_aside {

@@ -7,7 +7,7 @@ use crate::queue::Queue;
 use crate::request::{Hear, Request, Response, Seen, Ticket};
 use crate::start::{Ready, open};
 use crate::time::{TimeGap, TimeSource};
-use crate::writer::{Threaded, Writer, WriterGone};
+use crate::writer::{Desk, Threaded, Writer, WriterGone};
 use pabal_fault::{Point, reached};
 use pabal_journal::sync::mpsc::{channel, sync_channel};
 use pabal_journal::sync::{JoinHandle, Mutex, PoisonError, spawn};
@@ -97,10 +97,13 @@ impl<M: Machine> Engine<M> {
             let (work, works) = sync_channel(1);
             let (spent_to, spent) = channel();
             let gone = Gone { queue: door.queue.clone() };
+            let desk = Arc::new(Desk::of(writer));
+            let (its, queue) = (desk.clone(), door.queue.clone());
             thread = Some(spawn("pabal-writer", move || {
-                writer.run::<M>(&works, &spent_to, &|| gone.queue.written())
+                its.run::<M>(&works, &spent_to, &|| gone.queue.written())
             }));
-            Threaded { work, spent, durable: door.durable.clone() }
+            let written = Box::new(move || queue.written());
+            Threaded { work, spent, durable: door.durable.clone(), desk, written }
         })?;
         let Ready { door, mut core, suspect, mut recovery } = ready;
         if let Some(suspect) = suspect {

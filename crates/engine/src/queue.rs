@@ -1,7 +1,7 @@
 //! The two lanes in which requests wait for the core.
 
 use pabal_fault::{Point, reached};
-use pabal_journal::sync::{Condvar, Mutex, MutexGuard, Patience, PoisonError};
+use pabal_journal::sync::{Condvar, Mutex, MutexGuard, Patience, PoisonError, TRIED};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub const BULK_MAX: usize = 64;
 
 /// Commands that make a record worth writing while another is being written. Fewer wait until it is written: each
 /// record costs the disk the same, so many small ones in a row would make everybody wait longer.
-const GROUP_MIN: usize = 1024;
+pub(crate) const GROUP_MIN: usize = if TRIED { 2 } else { 1024 };
 
 /// What waits: `weight` is its bytes.
 pub(crate) struct Waiting<T> {

@@ -4,6 +4,7 @@ use crate::machine::Machine;
 use crate::request::{Commands, Hear, Response, Seen};
 use pabal_fault::{Bug, Point, planted, reached};
 use pabal_journal::sync::mpsc::{Receiver, Sender, SyncSender};
+use pabal_journal::sync::{Mutex, PoisonError};
 use pabal_journal::{Durable, Error, Journal, Reader, RecordBuffer};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -73,20 +74,46 @@ impl Writer {
         }
         Ok(())
     }
+}
 
-    /// Works until the core hangs up; gives itself back, or the error that ended it.
+/// The writer, or the error that ended it: its thread works here, and the core where it would have nothing to do
+/// meanwhile.
+pub(crate) struct Desk(Mutex<Result<Writer, Option<Error>>>);
+
+impl Desk {
+    pub fn of(writer: Writer) -> Desk {
+        Desk(Mutex::new(Ok(writer)))
+    }
+
+    /// Has this done. After an error, or an invariant that broke at it, nothing more is.
+    fn work<M: Machine>(
+        &self,
+        work: Work<M>,
+        written: &dyn Fn(),
+    ) -> Result<Option<RecordBuffer>, WriterGone> {
+        let mut desk = self.0.lock().map_err(WriterGone::found)?;
+        let Ok(writer) = &mut *desk else { return Err(WriterGone::found(())) };
+        writer.work(work, written).map_err(|error| {
+            *desk = Err(Some(error));
+            WriterGone::found(())
+        })
+    }
+
+    /// Works until the core hangs up; gives back the writer, or the error that ended it.
     pub fn run<M: Machine>(
-        mut self,
+        &self,
         works: &Receiver<Work<M>>,
         spent: &Sender<RecordBuffer>,
         written: &dyn Fn(),
     ) -> Result<Writer, Error> {
         while let Ok(work) = works.recv() {
-            if let Some(buffer) = self.work(work, written)? {
+            let Ok(buffer) = self.work(work, written) else { break };
+            if let Some(buffer) = buffer {
                 let _ = spent.send(buffer);
             }
         }
-        Ok(self)
+        let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *desk, Err(None)).map_err(|error| error.unwrap_or(Error::Stopped))
     }
 }
 
@@ -116,6 +143,8 @@ fn repeat<M: Machine>(
 
 /// The core's way to the writer.
 pub(crate) trait Line<M: Machine> {
+    /// Has this done at once, where the core is not to go on meanwhile. Nothing may be on its way.
+    fn here(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, WriterGone>;
     /// Hands it this. Waits while too much is on its way.
     fn send(&mut self, work: Work<M>) -> Result<(), WriterGone>;
     /// A buffer whose record is durable; waits for one when `wait`.
@@ -129,9 +158,16 @@ pub(crate) struct Threaded<M: Machine> {
     pub work: SyncSender<Work<M>>,
     pub spent: Receiver<RecordBuffer>,
     pub durable: Arc<Durable>,
+    pub desk: Arc<Desk>,
+    /// What is told that a record is written.
+    pub written: Box<dyn Fn() + Send>,
 }
 
 impl<M: Machine> Line<M> for Threaded<M> {
+    fn here(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, WriterGone> {
+        self.desk.work(work, &*self.written)
+    }
+
     fn send(&mut self, work: Work<M>) -> Result<(), WriterGone> {
         self.work.send(work).map_err(WriterGone::found)
     }
@@ -192,6 +228,10 @@ impl<M: Machine> Stepped<M> {
 }
 
 impl<M: Machine> Line<M> for Stepped<M> {
+    fn here(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, WriterGone> {
+        self.send(work).map(|()| None)
+    }
+
     fn send(&mut self, work: Work<M>) -> Result<(), WriterGone> {
         while self.waiting.len() >= WAITING_MAX {
             self.step()?;

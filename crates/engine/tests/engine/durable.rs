@@ -3,7 +3,7 @@
 
 use crate::gate::Gate;
 use crate::setup::{ask, codes, entries, heard, ids, online, request, start};
-use crate::toy::{BLOCKED, DONE, Reply, Toy, add, block};
+use crate::toy::{BLOCKED, Command, DONE, Reply, Toy, add, block};
 use pabal_engine::{Engine, Error, Lane, Request, RequestHeader, Response};
 use pabal_journal::{Error as JournalError, Position, Reader};
 use std::os::unix::fs::symlink;
@@ -188,7 +188,7 @@ fn answers_wait_while_the_writer_is_busy_with_the_record_before() {
     ask(&engine, &[add(1, 1)]);
     let opened = Arc::new(AtomicBool::new(false));
     let (writer, core) = (Gate::closed(), Gate::closed());
-    let before = engine.submit(online(&[add(1, 1).told_at(&writer), add(2, 1)]));
+    let before = engine.submit(online(&large(&[add(1, 1).told_at(&writer), add(2, 1)])));
     writer.reached();
     let durable = engine.durable();
     let written = durable.sequence();
@@ -221,6 +221,12 @@ fn answers_wait_while_the_writer_is_busy_with_the_record_before() {
     waiting.into_iter().chain([asked]).for_each(|thread| thread.join().expect("in order"));
     engine.stop().expect("stopped");
     assert_eq!(ids(dir.path()), [[1], [2], [3]]);
+}
+
+/// These and so many repeats that their record is written by the writer's thread: a small one is by the core's.
+fn large(commands: &[Command]) -> Vec<Command> {
+    let repeats = std::iter::repeat_n(add(1, 1), 1024);
+    commands.iter().copied().chain(repeats).collect()
 }
 
 /// Every answer, at the moment it is heard, is in the file that the journal is.
