@@ -10,6 +10,7 @@ mod outside;
 pub mod reads;
 mod served;
 pub mod start;
+mod warm;
 
 use crate::ids;
 use crate::progress::Bar;

@@ -2,6 +2,7 @@
 
 use super::ceiling::ceiling;
 use super::served::Served;
+use super::warm;
 use super::{BulkRun, FIRST, Options, Run, SEGMENT_BLOCKS, Statement, WON, Workload};
 use crate::command::core::{HISTORY_BLOCKS, SOCKET};
 use crate::ids;
@@ -49,6 +50,7 @@ pub fn start_core(data: &Path) -> anyhow::Result<Served> {
 pub fn run(options: &Options, parent: &Path, reads: bool, progress: &dyn Fn(u64)) -> anyhow::Result<Run> {
     let dir = tempfile::Builder::new().prefix("pabal-bench-").tempdir_in(parent)?;
     let data = dir.path().join("data");
+    warm::up(options.accounts, options.transfers);
     let core = start_core(&data)?;
     open_accounts(&data, options.accounts)?;
     let mut connections: Vec<Client> =
