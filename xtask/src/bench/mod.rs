@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{drill, need};
 use cluster::Cluster;
@@ -30,6 +30,8 @@ const BAR: f64 = 25.0;
 const BANK_TRANSFERS: u64 = 10_000_000;
 const POSTGRESQL_TRANSFERS: u64 = 2_000_000;
 const SHORT: u64 = 10;
+/// How long the machine rests between two turns.
+const REST: Duration = Duration::from_secs(5);
 /// File system types that only pretend to sync.
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
@@ -122,9 +124,11 @@ fn measure(pabal: &Path, options: &Options) -> anyhow::Result<Value> {
     let bank_transfers = options.transfers.unwrap_or(BANK_TRANSFERS / part);
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for turn in 1..=options.runs {
+        rest(&interrupted)?;
         let run = cluster.attend(&interrupted, || transfers::run(&cluster, load, &interrupted))?;
         eprintln!("{turn} of {}: PostgreSQL {:.0} transfers a second", options.runs, run.per_second(load));
         theirs.push(run);
+        rest(&interrupted)?;
         let run = bank(pabal, folder.path(), bank_transfers, options, &interrupted)?;
         eprintln!("{turn} of {}: pabal {} transfers a second", options.runs, run["transfers_per_second"]);
         ours.push(run);
@@ -144,6 +148,18 @@ fn measure(pabal: &Path, options: &Options) -> anyhow::Result<Value> {
         "reached": judged.then_some(ratio >= BAR),
         "scope": if judged { SCOPE.to_string() } else { format!("{IN_PROCESS} {SCOPE}") },
     }))
+}
+
+/// Lets the machine finish what the turn before left to it, so that no turn pays for another's: pages that are not
+/// on the disk yet, files whose removal it still has to discard.
+fn rest(interrupted: &Interrupted) -> anyhow::Result<()> {
+    rustix::fs::sync();
+    let until = Instant::now() + REST;
+    while Instant::now() < until {
+        interrupted.check()?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// One turn of the bank, as its own bench reports it.
