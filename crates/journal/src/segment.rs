@@ -233,3 +233,27 @@ fn fill(
     file.write(aligned.bytes(), 0).map_err(Error::io(Point::MakeHeader, path))?;
     file.sync_all().map_err(Error::io(Point::MakeSync, path))
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+    use crate::disk::SystemDisk;
+    use std::os::unix::fs::MetadataExt;
+
+    /// Both are as long, read the same, and have their space; only one was written.
+    #[test]
+    fn a_reserved_segment_is_to_be_read_as_a_zeroed_one() {
+        let layout = Layout::of(256).expect("a layout");
+        let made = [Blank::Zeroed, Blank::Reserved].map(|blank| {
+            let dir = tempfile::tempdir().expect("a folder");
+            make(&SystemDisk, dir.path(), layout, 7, 0, (blank, true)).expect("made");
+            let file = path(dir.path(), 0);
+            let space = file.metadata().expect("there").blocks() * 512;
+            assert!(space >= layout.bytes(), "{blank:?} takes {space} bytes of the disk");
+            std::fs::read(file).expect("read")
+        });
+        assert_eq!(made[0].len() as u64, layout.bytes());
+        assert!(made[0] == made[1]);
+        assert!(made[1][BLOCK..].iter().all(|&byte| byte == 0));
+    }
+}

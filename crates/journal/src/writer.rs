@@ -46,23 +46,28 @@ impl Default for JournalConfig {
 }
 
 /// Blocks of a record from which a segment is better not zeroed: as many take the disk as long to zero as the file
-/// system needs to note that they were written (docs/decisions/0011).
-const LARGE_BLOCKS: usize = 64;
+/// system needs to note that they were written (decision 0011).
+const LARGE_BLOCKS: u64 = 64;
 
 /// What is being written, which decides how the next segments are made.
-#[derive(Default)]
 struct Pace {
-    /// Whether the last record was a large one.
-    large: AtomicBool,
+    /// Blocks from which a record is a large one; a quarter of a segment is in any case.
+    large: u64,
+    /// Whether the last record was one.
+    was_large: AtomicBool,
 }
 
 impl Pace {
+    fn of(layout: Layout) -> Pace {
+        Pace { large: LARGE_BLOCKS.min(layout.segment_blocks / 4), was_large: AtomicBool::new(false) }
+    }
+
     fn wrote(&self, blocks: usize) {
-        self.large.store(blocks >= LARGE_BLOCKS, Ordering::Relaxed);
+        self.was_large.store(blocks as u64 >= self.large, Ordering::Relaxed);
     }
 
     fn blank(&self) -> Blank {
-        if self.large.load(Ordering::Relaxed) { Blank::Reserved } else { Blank::Zeroed }
+        if self.was_large.load(Ordering::Relaxed) { Blank::Reserved } else { Blank::Zeroed }
     }
 }
 
@@ -150,7 +155,7 @@ impl Journal {
         let how = Writing { new: false, direct: config.direct };
         let file = disk.open_to_write(&path, how).map_err(Error::io(Point::OpenSegment, &path))?;
         let (on, to, direct) = (disk.clone(), dir.to_path_buf(), config.direct);
-        let pace = Arc::new(Pace::default());
+        let pace = Arc::new(Pace::of(layout));
         let its = pace.clone();
         let make = Box::new(move |number| {
             segment::make(&*on, &to, layout, journal_id, number, (its.blank(), direct))
