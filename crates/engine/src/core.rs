@@ -38,7 +38,7 @@ pub(crate) struct Core<M: Machine, L> {
     pub writer: L,
     pub buffers: Vec<RecordBuffer>,
     pub next_block: u64,
-    /// Records handed to the writer and not seen back.
+    /// Works handed to the writer and not heard of since.
     pub outstanding: usize,
     /// Blocks of a record at most; no request alone takes more.
     pub blocks_max: u32,
@@ -263,7 +263,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
     ) -> Result<(), WriterGone> {
         if kind == RecordKind::Batch && buffer.is_empty() {
             self.buffers.push(buffer);
-            return self.writer.send(Work::Release(releases));
+            return self.send(Work::Release(releases), commands);
         }
         buffer.finish(RecordMeta {
             kind,
@@ -274,19 +274,18 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         });
         self.next_block = buffer.end_block();
         (self.unconfirmed, self.put_off) = (kind == RecordKind::Batch, false);
-        while self.take_back(false)? {}
         self.queue.writes();
-        // While a small record is written small requests wait for one another anyway: it is written here, and no other
-        // thread has to be woken for it.
-        if self.outstanding == 0 && commands < GROUP_MIN {
-            match self.writer.here(Work::Record(buffer, releases))? {
-                Some(buffer) => self.buffers.push(buffer),
-                None => self.outstanding += 1,
-            }
-            return Ok(());
-        }
+        self.send(Work::Record(buffer, releases), commands)
+    }
+
+    /// Hands the writer this, which was made of so many commands. While a small record is written small requests wait for
+    /// one another anyway, so it is written on this thread, and no other has to be woken; but never before what is on
+    /// its way, answers of which may not say that they know of it.
+    fn send(&mut self, work: Work<M>, commands: usize) -> Result<(), WriterGone> {
+        while self.take_back(false)? {}
+        let alone = self.outstanding == 0 && commands < GROUP_MIN;
         self.outstanding += 1;
-        self.writer.send(Work::Record(buffer, releases))
+        if alone { self.writer.send_and_wait(work) } else { self.writer.send(work) }
     }
 
     fn confirm(&mut self, kind: RecordKind) -> Result<(), WriterGone> {
@@ -315,11 +314,11 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         Ok(())
     }
 
-    /// Takes back a buffer whose record is durable. False when there is none now.
+    /// Takes back what a work left that is done. False when none is now.
     fn take_back(&mut self, wait: bool) -> Result<bool, WriterGone> {
-        let Some(buffer) = self.writer.spent(wait)? else { return Ok(false) };
+        let Some(spent) = self.writer.spent(wait)? else { return Ok(false) };
         self.outstanding -= 1;
-        self.buffers.push(buffer);
+        self.buffers.extend(spent);
         Ok(true)
     }
 

@@ -7,11 +7,12 @@ use crate::queue::Queue;
 use crate::request::{Hear, Request, Response, Seen, Ticket};
 use crate::start::{Ready, open};
 use crate::time::{TimeGap, TimeSource};
-use crate::writer::{Desk, Threaded, Writer, WriterGone};
+use crate::writer::{Desk, Threaded, WriterGone};
 use pabal_fault::{Point, reached};
 use pabal_journal::sync::mpsc::{channel, sync_channel};
 use pabal_journal::sync::{JoinHandle, Mutex, PoisonError, spawn};
 use pabal_journal::{Durable, JournalConfig, Recovered};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ pub struct Engine<M: Machine> {
     door: Door<M>,
     ended: Arc<Ended>,
     core: Mutex<Option<JoinHandle<Result<M, WriterGone>>>>,
-    writer: Mutex<Option<JoinHandle<Result<Writer, pabal_journal::Error>>>>,
+    writer: Mutex<Option<JoinHandle<Result<(), pabal_journal::Error>>>>,
 }
 
 impl<M: Machine> Engine<M> {
@@ -103,7 +104,7 @@ impl<M: Machine> Engine<M> {
                 its.run::<M>(&works, &spent_to, &|| gone.queue.written())
             }));
             let written = Box::new(move || queue.written());
-            Threaded { work, spent, durable: door.durable.clone(), desk, written }
+            Threaded { work, spent, durable: door.durable.clone(), desk, written, done: VecDeque::new() }
         })?;
         let Ready { door, mut core, suspect, mut recovery } = ready;
         if let Some(suspect) = suspect {
@@ -129,13 +130,13 @@ impl<M: Machine> Engine<M> {
         self.door.query(query)
     }
 
-    /// Lets requests in, each of a sender, whose answers are heard on the writer's thread. Different senders take turns:
+    /// Lets requests in, each of a sender, whose answers are heard on a thread of the engine. Different senders take turns:
     /// one that floods waits behind itself.
     pub fn submit_all(&self, requests: impl IntoIterator<Item = (u64, Request, Hear<Response<M::Reply>>)>) {
         self.door.submit_all(requests);
     }
 
-    /// Asks for one sender; heard on the writer's thread, with the record as of which it was answered.
+    /// Asks for one sender; heard on a thread of the engine, with the record as of which it was answered.
     pub fn query_to(&self, sender: u64, query: M::Query, to: Hear<Seen<M::Answer>>) {
         self.door.query_to(sender, query, to);
     }
@@ -179,7 +180,7 @@ impl<M: Machine> Engine<M> {
                 reached(Point::StopJournal);
                 return Err(error.into());
             }
-            Some(Ok(Ok(_))) => {
+            Some(Ok(Ok(()))) => {
                 if let Some(Ok(Ok(machine))) = core {
                     return Ok(machine);
                 }

@@ -1,7 +1,8 @@
 //! The engine: runs a state machine over a journal.
 //!
 //! One thread, the core, executes; another, the writer, makes durable. While record n is being written the
-//! core executes batch n + 1, whose write begins only when n is durable. What a batch answers (replies,
+//! core executes batch n + 1, whose write begins only when n is durable; a small record, during which small requests
+//! would wait for one another, the core writes itself. What a batch answers (replies,
 //! refusals, repeated answers, reads) is released when that batch is durable, so nothing is ever shown
 //! that a crash could take back.
 //!

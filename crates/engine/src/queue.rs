@@ -13,7 +13,8 @@ pub const ONLINE_BYTES_MAX: usize = 64 << 20;
 pub const BULK_MAX: usize = 64;
 
 /// Commands that make a record worth writing while another is being written. Fewer wait until it is written: each
-/// record costs the disk the same, so many small ones in a row would make everybody wait longer.
+/// record costs the disk the same, so many small ones in a row would make everybody wait longer. Where schedules are
+/// tried two are many, so that both ways to write are.
 pub(crate) const GROUP_MIN: usize = if TRIED { 2 } else { 1024 };
 
 /// What waits: `weight` is its bytes.

@@ -206,7 +206,7 @@ pub enum Refusal {
     Malformed,
 }
 
-/// Hears an answer, on the writer's thread: it must not wait. Dropped unheard, the answer is [`Unknown`].
+/// Hears an answer, on the writer's thread or the core's: it must not wait. Dropped unheard, the answer is [`Unknown`].
 pub type Hear<T> = Box<dyn FnOnce(T) + Send>;
 
 /// Hears the answer on this channel; nobody does when its ticket is gone.

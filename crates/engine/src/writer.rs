@@ -41,7 +41,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Does this, and says so when a record is durable; gives back the record's buffer. After an error nothing more is to be done: the answers are
     /// dropped, and whoever waits hears "unknown".
-    fn work<M: Machine>(&mut self, work: Work<M>, written: &dyn Fn()) -> Result<Option<RecordBuffer>, Error> {
+    fn work<M: Machine>(&mut self, work: Work<M>, written: &dyn Fn()) -> Result<Spent, Error> {
         let mut done = None;
         let releases = match work {
             Work::Record(mut buffer, releases) if planted(Bug::AcknowledgedEarly) => {
@@ -76,44 +76,59 @@ impl Writer {
     }
 }
 
-/// The writer, or the error that ended it: its thread works here, and the core where it would have nothing to do
-/// meanwhile.
-pub(crate) struct Desk(Mutex<Result<Writer, Option<Error>>>);
+/// What a work leaves: the buffer of its record, if it had one.
+pub(crate) type Spent = Option<RecordBuffer>;
+
+/// Where the writer is to be found: its thread works here, and the core where it would have nothing to do meanwhile.
+pub(crate) struct Desk(Mutex<Place>);
+
+enum Place {
+    Here(Writer),
+    /// What ended it, until someone is told.
+    Ended(Error),
+    Empty,
+}
 
 impl Desk {
     pub fn of(writer: Writer) -> Desk {
-        Desk(Mutex::new(Ok(writer)))
+        Desk(Mutex::new(Place::Here(writer)))
     }
 
     /// Has this done. After an error, or an invariant that broke at it, nothing more is.
-    fn work<M: Machine>(
-        &self,
-        work: Work<M>,
-        written: &dyn Fn(),
-    ) -> Result<Option<RecordBuffer>, WriterGone> {
+    fn work<M: Machine>(&self, work: Work<M>, written: &dyn Fn()) -> Result<Spent, WriterGone> {
         let mut desk = self.0.lock().map_err(WriterGone::found)?;
-        let Ok(writer) = &mut *desk else { return Err(WriterGone::found(())) };
-        writer.work(work, written).map_err(|error| {
-            *desk = Err(Some(error));
-            WriterGone::found(())
-        })
+        // It is taken away while it works: where an invariant breaks it is dropped, and whoever waits for a record hears
+        // that none will come.
+        match std::mem::replace(&mut *desk, Place::Empty) {
+            Place::Here(mut writer) => match writer.work(work, written) {
+                Ok(spent) => {
+                    *desk = Place::Here(writer);
+                    return Ok(spent);
+                }
+                Err(error) => *desk = Place::Ended(error),
+            },
+            gone => *desk = gone,
+        }
+        Err(WriterGone::found(()))
     }
 
-    /// Works until the core hangs up; gives back the writer, or the error that ended it.
+    /// Works until the core hangs up, or an error ends it.
     pub fn run<M: Machine>(
         &self,
         works: &Receiver<Work<M>>,
-        spent: &Sender<RecordBuffer>,
+        spent: &Sender<Spent>,
         written: &dyn Fn(),
-    ) -> Result<Writer, Error> {
-        while let Ok(work) = works.recv() {
-            let Ok(buffer) = self.work(work, written) else { break };
-            if let Some(buffer) = buffer {
-                let _ = spent.send(buffer);
-            }
+    ) -> Result<(), Error> {
+        while let Ok(work) = works.recv()
+            && let Ok(done) = self.work(work, written)
+        {
+            let _ = spent.send(done);
         }
         let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *desk, Err(None)).map_err(|error| error.unwrap_or(Error::Stopped))
+        match std::mem::replace(&mut *desk, Place::Empty) {
+            Place::Ended(error) => Err(error),
+            Place::Here(_) | Place::Empty => Ok(()),
+        }
     }
 }
 
@@ -141,14 +156,14 @@ fn repeat<M: Machine>(
     Ok(())
 }
 
-/// The core's way to the writer.
+/// The core's way to the writer. What is handed over is done in its order.
 pub(crate) trait Line<M: Machine> {
-    /// Has this done at once, where the core is not to go on meanwhile. Nothing may be on its way.
-    fn here(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, WriterGone>;
     /// Hands it this. Waits while too much is on its way.
     fn send(&mut self, work: Work<M>) -> Result<(), WriterGone>;
-    /// A buffer whose record is durable; waits for one when `wait`.
-    fn spent(&mut self, wait: bool) -> Result<Option<RecordBuffer>, WriterGone>;
+    /// The same, where nothing is on its way and the core is not to go on meanwhile: so it may be done on its thread.
+    fn send_and_wait(&mut self, work: Work<M>) -> Result<(), WriterGone>;
+    /// What a work left that is done; waits for one when `wait`. Each work is heard of once.
+    fn spent(&mut self, wait: bool) -> Result<Option<Spent>, WriterGone>;
     /// Waits until every block before this one is durable, or the writer is gone; says whether they are.
     fn wait_for(&mut self, block: u64) -> bool;
 }
@@ -156,26 +171,30 @@ pub(crate) trait Line<M: Machine> {
 /// To a writer with a thread of its own.
 pub(crate) struct Threaded<M: Machine> {
     pub work: SyncSender<Work<M>>,
-    pub spent: Receiver<RecordBuffer>,
+    pub spent: Receiver<Spent>,
     pub durable: Arc<Durable>,
     pub desk: Arc<Desk>,
     /// What is told that a record is written.
     pub written: Box<dyn Fn() + Send>,
+    /// What was done here and not heard of yet.
+    pub done: VecDeque<Spent>,
 }
 
 impl<M: Machine> Line<M> for Threaded<M> {
-    fn here(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, WriterGone> {
-        self.desk.work(work, &*self.written)
-    }
-
     fn send(&mut self, work: Work<M>) -> Result<(), WriterGone> {
         self.work.send(work).map_err(WriterGone::found)
     }
 
-    fn spent(&mut self, wait: bool) -> Result<Option<RecordBuffer>, WriterGone> {
-        match wait {
-            true => self.spent.recv().map(Some).map_err(WriterGone::found),
-            false => Ok(self.spent.try_recv().ok()),
+    fn send_and_wait(&mut self, work: Work<M>) -> Result<(), WriterGone> {
+        self.done.push_back(self.desk.work(work, &*self.written)?);
+        Ok(())
+    }
+
+    fn spent(&mut self, wait: bool) -> Result<Option<Spent>, WriterGone> {
+        match self.done.pop_front() {
+            Some(spent) => Ok(Some(spent)),
+            None if wait => self.spent.recv().map(Some).map_err(WriterGone::found),
+            None => Ok(self.spent.try_recv().ok()),
         }
     }
 
@@ -193,7 +212,7 @@ pub(crate) struct Stepped<M: Machine> {
     /// None once it has ended: as a thread's, it is dropped then, and whoever waits for a record hears of it.
     writer: Option<Writer>,
     waiting: VecDeque<Work<M>>,
-    spent: VecDeque<RecordBuffer>,
+    spent: VecDeque<Spent>,
     /// What ended it, until someone is told.
     pub ended: Option<Error>,
 }
@@ -213,8 +232,8 @@ impl<M: Machine> Stepped<M> {
         let Some(writer) = &mut self.writer else { return Err(WriterGone::found(())) };
         let Some(work) = self.waiting.pop_front() else { return Ok(false) };
         match writer.work(work, &|| ()) {
-            Ok(buffer) => {
-                self.spent.extend(buffer);
+            Ok(spent) => {
+                self.spent.push_back(spent);
                 Ok(true)
             }
             Err(error) => {
@@ -228,8 +247,9 @@ impl<M: Machine> Stepped<M> {
 }
 
 impl<M: Machine> Line<M> for Stepped<M> {
-    fn here(&mut self, work: Work<M>) -> Result<Option<RecordBuffer>, WriterGone> {
-        self.send(work).map(|()| None)
+    /// Whoever steps it may let others go first: what a thread can do is one of the ways in which that goes.
+    fn send_and_wait(&mut self, work: Work<M>) -> Result<(), WriterGone> {
+        self.send(work)
     }
 
     fn send(&mut self, work: Work<M>) -> Result<(), WriterGone> {
@@ -243,7 +263,7 @@ impl<M: Machine> Line<M> for Stepped<M> {
         Ok(())
     }
 
-    fn spent(&mut self, wait: bool) -> Result<Option<RecordBuffer>, WriterGone> {
+    fn spent(&mut self, wait: bool) -> Result<Option<Spent>, WriterGone> {
         while wait && self.spent.is_empty() && self.step()? {}
         Ok(self.spent.pop_front())
     }

@@ -51,7 +51,8 @@ const PASSED: [(&str, &str, &str); 14] = [
     ("engine/src/engine.rs", "let _ = self.end();", "it is counted there, and nobody asks why"),
     ("engine/src/engine.rs", "recovery.quarantined =", "the writer's end is counted where it is found"),
     ("engine/src/machine.rs", "let _ = ", "nothing is done with it"),
-    ("engine/src/writer.rs", "let _ = spent.send(buffer);", "the core has gone, and its end is counted"),
+    ("engine/src/writer.rs", "&& let Ok(done) = self.work", "the writer's end is counted where it is found"),
+    ("engine/src/writer.rs", "let _ = spent.send(done);", "the core has gone, and its end is counted"),
     (
         "engine/src/writer.rs",
         "while let Ok(work) = works.recv()",
@@ -59,7 +60,7 @@ const PASSED: [(&str, &str, &str); 14] = [
     ),
     (
         "engine/src/writer.rs",
-        "false => Ok(self.spent.try_recv().ok())",
+        "None => Ok(self.spent.try_recv().ok())",
         "the next thing that is sent is counted",
     ),
 ];

@@ -247,16 +247,16 @@ impl RecordBuffer {
 /// without waiting for the processor that hashed what was in them before. Changes nothing, wherever it points.
 #[inline(always)]
 fn will_write(place: *const u8, lines: usize) {
-    #[cfg(target_arch = "x86_64")]
     for line in 0..lines {
         let line = place.wrapping_add(line * UNIT);
         // SAFETY: a hint; of an address that is none it does nothing, and so does a processor that does not know it.
+        #[cfg(target_arch = "x86_64")]
         unsafe {
             std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly));
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        std::hint::black_box(line);
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (place, lines);
 }
 
 impl Drop for RecordBuffer {

@@ -184,6 +184,7 @@ impl DiskFile for SimFile {
             let file = world.image.file_mut(self.id);
             file.reserved = file.reserved.max(blocks);
             file.length = file.length.max(length);
+            file.seen.resize(file.seen.len().max(blocks), None);
             Ok(true)
         })
     }

@@ -270,6 +270,9 @@ impl FileImage {
         for (at, block) in writes {
             self.settle(at, block);
         }
+        // Space that was reserved is there too, though nothing was written to it.
+        let blocks = (self.length / BLOCK as u64) as usize;
+        self.durable.resize(self.durable.len().max(blocks), None);
         self.durable_length = self.length;
     }
 

@@ -284,7 +284,7 @@ fn a_core_that_waits_for_a_record_hears_that_the_writer_is_gone() {
     let durable = engine.durable();
     assert!(durable.wait_sequence(2, crate::gate::PATIENCE), "the closing record");
     let (writer, core) = (Gate::closed(), Gate::closed());
-    let stops = engine.submit(online(&[add(1, 1).told_at(&writer), add(1, 1).untold()]));
+    let stops = engine.submit(online(&large(&[add(1, 1).told_at(&writer), add(1, 1).untold()])));
     writer.reached();
     let on_its_way = engine.submit(online(&[add(3, 1).at(&core)]));
     core.reached();
