@@ -83,7 +83,7 @@ pub(crate) type Spent = Option<RecordBuffer>;
 pub(crate) struct Desk(Mutex<Place>);
 
 enum Place {
-    Here(Writer),
+    Here(Box<Writer>),
     /// What ended it, until someone is told.
     Ended(Error),
     Empty,
@@ -91,7 +91,7 @@ enum Place {
 
 impl Desk {
     pub fn of(writer: Writer) -> Desk {
-        Desk(Mutex::new(Place::Here(writer)))
+        Desk(Mutex::new(Place::Here(Box::new(writer))))
     }
 
     /// Has this done. After an error, or an invariant that broke at it, nothing more is.
