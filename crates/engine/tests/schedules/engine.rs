@@ -4,9 +4,10 @@ use crate::disk::MemoryDisk;
 use crate::machine::{Counter, Outcome, Reply, add, read};
 use crate::trying;
 use pabal_engine::{
-    Engine, EngineConfig, Error, Follower, Lane, Request, Response, Stepper, Ticket, TimeSource, Unknown,
+    Engine, EngineConfig, Error, Follower, Lane, Request, Response, Seen, Stepper, Ticket, TimeSource,
+    Unknown,
 };
-use pabal_journal::sync::mpsc::{Receiver, Sender, channel};
+use pabal_journal::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use pabal_journal::sync::{JoinHandle, spawn};
 use pabal_journal::{JournalConfig, Reader};
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Journaled {
     pub records: u64,
     /// Position and counter of each id.
     pub entries: BTreeMap<u64, (u64, u64)>,
+    /// The counter after each record.
+    totals: Vec<u64>,
 }
 
 impl Journaled {
@@ -42,18 +45,20 @@ impl Journaled {
     pub fn durably(disk: &MemoryDisk) -> Journaled {
         let disk = Arc::new(disk.after_a_loss_of_power());
         let reader = Reader::open_on(disk, &Path::new(DATA).join("journal")).expect("a journal");
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut totals) = (BTreeMap::new(), vec![0]);
         let scanned = reader
             .scan(&mut |record| {
+                totals.extend_from_within(totals.len() - 1..);
                 for (position, bytes) in record.entries() {
                     if let Some((id, total)) = read(bytes) {
+                        *totals.last_mut().expect("one at least") = total;
                         assert!(entries.insert(id, (position.0, total)).is_none(), "{id} was done twice");
                     }
                 }
                 Ok(())
             })
             .expect("sound");
-        Journaled { records: scanned.records, entries }
+        Journaled { records: scanned.records, entries, totals }
     }
 
     fn total(&self) -> u64 {
@@ -202,10 +207,17 @@ impl Client {
         self.hear(self.send(id, add(id, n, lane)))
     }
 
-    /// Asks for the counter. What is shown must be durable at this moment.
+    /// Asks for the counter. What is shown must be durable at this moment, and every record before the one that the
+    /// answer names be in it.
     pub fn query(&self) -> Result<u64, Unknown> {
-        let total = self.engine().query(()).wait()?;
-        assert!(Journaled::durably(&self.disk).total() >= total, "shown, and not durable");
+        let (to, answer) = sync_channel(1);
+        let to = Box::new(move |seen| to.send(seen).expect("it is waited for"));
+        self.engine().query_to(0, (), to);
+        let Seen { sequence, answer: total } = answer.recv().map_err(|_| Unknown)?;
+        let journaled = Journaled::durably(&self.disk);
+        assert!(journaled.total() >= total, "shown, and not durable");
+        let before = journaled.totals[sequence.saturating_sub(1) as usize];
+        assert!(total >= before, "as of record {sequence}, before which the counter was {before}: {total}");
         Ok(total)
     }
 
@@ -243,6 +255,12 @@ fn each_command_is_done_once_and_every_answer_is_durable() {
             client.let_go();
             [client.hear(first), client.hear(third)]
         });
+        // Who only reads is told of nothing that was not seen, however many write.
+        let reader = bank.client(|mut client| {
+            let seen = [(); 2].map(|()| client.query().expect("it runs"));
+            client.let_go();
+            assert!(seen.is_sorted(), "{seen:?}");
+        });
         let third = bank.client(|mut client| {
             let before = client.query().expect("it runs");
             let third = client.add(3, 100, Lane::Online);
@@ -255,6 +273,7 @@ fn each_command_is_done_once_and_every_answer_is_durable() {
 
         let ([a1, a2], [b1, b3]) = (first.join().expect("no panic"), second.join().expect("no panic"));
         let c3 = third.join().expect("no panic");
+        reader.join().expect("no panic");
         for (one, other) in [(a1, b1), (b3, c3)] {
             let (Heard::Done(one), Heard::Done(other)) = (one, other) else { panic!("{one:?}, {other:?}") };
             assert_ne!(one.again, other.again, "one of the two did it");
