@@ -5,7 +5,7 @@
 //! that the credential says, whatever the sender claims.
 //!
 //! *Where time is spent.* Nothing here waits. Requests go to the lanes; their answers are heard on the engine's threads,
-//! which only hands them on. A question whose answer takes reads of the journal goes from there to a few threads of its
+//! where they are only handed on. A question whose answer takes reads of the journal goes from there to a few threads of its
 //! own with a bounded queue: never is the core's thread, on which all money waits, kept by a reader.
 
 use crate::channel::Channel;

@@ -279,8 +279,8 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
     }
 
     /// Hands the writer this, which was made of so many commands. While a small record is written small requests wait for
-    /// one another anyway, so it is written on this thread, and no other has to be woken; but never before what is on
-    /// its way, answers of which may not say that they know of it.
+    /// one another anyway, so it is written on this thread, and no other has to be woken. But it overtakes nothing: an
+    /// answer on its way names the last record, and what it shows must have that one in it.
     fn send(&mut self, work: Work<M>, commands: usize) -> Result<(), WriterGone> {
         while self.take_back(false)? {}
         let alone = self.outstanding == 0 && commands < GROUP_MIN;

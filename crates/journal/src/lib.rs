@@ -1,7 +1,7 @@
 //! The journal: an append-only, hash-chained file of records, read in place.
 //!
-//! A folder of fixed-size segment files, each preallocated, and zeroed or, beside large records, reserved. A file is a row of 4 KiB
-//! blocks; a block is 64 units of 64 bytes, the first its header (check, number, record, chain), the others
+//! A folder of fixed-size segment files, each preallocated: zeroed, or where records are large reserved. A file is a row
+//! of 4 KiB blocks; a block is 64 units of 64 bytes, the first its header (check, number, record, chain), the others
 //! payload. A record is a run of whole blocks in one segment; its entries never straddle blocks, so an
 //! entry is addressed by one number, its [`Position`], and read with one 4 KiB read.
 //!
