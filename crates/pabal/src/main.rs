@@ -59,6 +59,9 @@ enum Command {
         /// Blocks of 4 KiB of a segment, when the journal is made.
         #[arg(long, default_value_t = SEGMENT_BLOCKS_DEFAULT, value_parser = clap::value_parser!(u32).range(32..=262_144))]
         segment_blocks: u32,
+        /// MiB of memory to take before it serves, for a bank that is going to grow fast; otherwise as it is needed.
+        #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+        memory: u32,
         /// Where its socket is to be: in the data folder when left out.
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
@@ -333,6 +336,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 confirmed_by: &cli.time_confirmed_by,
                 demonstration: true,
                 segment_blocks: SEGMENT_BLOCKS_DEFAULT,
+                memory: 0,
                 socket: None,
                 tls: None,
             };
@@ -343,6 +347,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             data,
             time_confirmed_by,
             segment_blocks,
+            memory,
             socket,
             listen_tls,
             tls_authority,
@@ -358,6 +363,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 confirmed_by: &time_confirmed_by,
                 demonstration: false,
                 segment_blocks,
+                memory: (memory as usize) << 20,
                 socket: socket.as_deref(),
                 tls,
             };

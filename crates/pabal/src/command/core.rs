@@ -2,6 +2,7 @@
 
 use super::verify;
 use crate::ids;
+use crate::memory;
 use crate::progress::Bar;
 use anyhow::{bail, ensure};
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ use signal_hook::iterator::Signals;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
@@ -53,6 +55,8 @@ pub struct Options<'a> {
     pub demonstration: bool,
     /// Blocks of a segment, when the journal is made.
     pub segment_blocks: u32,
+    /// Bytes of memory to take before it serves; 0: as they are needed.
+    pub memory: usize,
     /// Where its socket is to be; none: in the data folder.
     pub socket: Option<&'a Path>,
     /// Where it listens for other machines, if it does.
@@ -73,6 +77,7 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         journal_id: ids::random(),
         time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms },
     };
+    let memory = (options.memory > 0).then(|| take_memory(options.memory)).transpose()?;
     let bar = Bar::new(true);
     bar.begin("replaying the journal");
     // Only for the bar: a journal that is not there yet, or is wrong, the start says better.
@@ -94,6 +99,9 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         demonstration(&engine)?;
         say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
+    if let Some(Err(error)) = memory.map(|taking| taking.join().unwrap_or_else(|_| bail!("a panic"))) {
+        say!("Memory was not taken ahead, it comes as it is needed: {error:#}");
+    }
     let socket = options.socket.map_or_else(|| data.join(SOCKET), Path::to_path_buf);
     let server = serve(data, &socket, options, &engine)?;
     let waiting = signals.handle();
@@ -113,6 +121,11 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
     }
     say!("Closed in order; everything is in the journal.");
     Ok(())
+}
+
+/// Takes memory while the journal is read.
+fn take_memory(bytes: usize) -> std::io::Result<JoinHandle<anyhow::Result<()>>> {
+    Builder::new().name("pabal-memory".to_string()).spawn(move || memory::take(bytes))
 }
 
 /// Opens the socket.

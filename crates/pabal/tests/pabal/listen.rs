@@ -168,3 +168,20 @@ fn tls_is_told_whole_or_not_at_all() {
     let (_, errors, code) = run(&[&["core", "--data", &data], &given[..]].concat());
     assert!(code == 2 && errors.contains("no: "), "the file is named: {code} {errors}");
 }
+
+/// Memory is taken before it is ready; more than there is keeps nobody from starting, and is said.
+#[test]
+fn memory_is_taken_before_it_serves() {
+    let data = tempfile::tempdir().expect("a folder");
+    let data = data.path().to_str().expect("UTF-8");
+    let core = Core::start(&["--data", data, "--memory", "128"]);
+    let status = text(Path::new(&format!("/proc/{}/status", core.child.id())));
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let resident: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(resident > 120 << 10, "{resident} KiB");
+    core.stop();
+
+    let core = Core::start(&["--data", data, "--memory", "1048576"]);
+    assert!(core.said[0].contains("1048576 MiB are asked for"), "{:?}", core.said);
+    core.stop();
+}

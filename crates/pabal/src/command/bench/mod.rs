@@ -10,7 +10,6 @@ mod outside;
 pub mod reads;
 mod served;
 pub mod start;
-mod warm;
 
 use crate::ids;
 use crate::progress::Bar;

@@ -2,10 +2,10 @@
 
 use super::ceiling::ceiling;
 use super::served::Served;
-use super::warm;
 use super::{BulkRun, FIRST, Options, Run, SEGMENT_BLOCKS, Statement, WON, Workload};
 use crate::command::core::{HISTORY_BLOCKS, SOCKET};
 use crate::ids;
+use crate::memory;
 use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
 use pabal_bank::command;
@@ -38,20 +38,36 @@ const BULK_IN_FLIGHT: usize = 8;
 const BULK_NICE: i32 = 10;
 /// How long bulk work runs alone at first.
 const BULK_ALONE: Duration = Duration::from_secs(1);
+/// Bytes that an id of the window and an account take in the core, indexes included, roundly.
+const ID_BYTES: u64 = 48;
+const ACCOUNT_BYTES: u64 = 160;
+/// What else a core takes, its records and requests on their way among them.
+const REST_BYTES: u64 = 256 << 20;
+/// Taken ahead at most: a longer run is less disturbed by its beginning.
+const AHEAD_MOST_BYTES: u64 = 4 << 30;
 /// How often a sample of the throughput is taken.
 const SAMPLE: Duration = Duration::from_millis(100);
 
-/// Starts a core with the segments of a busy bank.
-pub fn start_core(data: &Path) -> anyhow::Result<Served> {
-    Served::start("core", &["--segment-blocks", &SEGMENT_BLOCKS.to_string()], data)
+/// Starts a core with the segments of a busy bank, and memory for what it is going to be asked.
+pub fn start_core(data: &Path, memory_mib: u64) -> anyhow::Result<Served> {
+    let (blocks, memory) = (SEGMENT_BLOCKS.to_string(), memory_mib.to_string());
+    Served::start("core", &["--segment-blocks", &blocks, "--memory", &memory], data)
+}
+
+/// MiB that a core takes ahead for such a run, and at most half of what there is: what it is going to need, as it serves a bank that grows in seconds as
+/// others in months.
+fn memory_mib(options: &Options) -> anyhow::Result<u64> {
+    let bytes = options.transfers.saturating_mul(ID_BYTES);
+    let bytes =
+        bytes.saturating_add(options.accounts.saturating_mul(ACCOUNT_BYTES)).saturating_add(REST_BYTES);
+    Ok(bytes.min(AHEAD_MOST_BYTES).min(memory::available()? as u64 / 2) >> 20)
 }
 
 /// One run. Statements as a reader makes them are measured when it is to be so: it folds the whole journal for that.
 pub fn run(options: &Options, parent: &Path, reads: bool, progress: &dyn Fn(u64)) -> anyhow::Result<Run> {
     let dir = tempfile::Builder::new().prefix("pabal-bench-").tempdir_in(parent)?;
     let data = dir.path().join("data");
-    warm::up(options.accounts, options.transfers);
-    let core = start_core(&data)?;
+    let core = start_core(&data, memory_mib(options)?)?;
     open_accounts(&data, options.accounts)?;
     let mut connections: Vec<Client> =
         (0..options.connections).map(|_| Client::new(&data, options)).collect::<anyhow::Result<_>>()?;

@@ -71,7 +71,7 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
     has_room(&load(ids + tail), parent)?;
     let dir = tempfile::Builder::new().prefix("pabal-bench-").tempdir_in(parent)?;
     let data = dir.path().join("data");
-    let core = start_core(&data)?;
+    let core = start_core(&data, 0)?;
     bar.begin("opening accounts");
     open_accounts(&data, accounts)?;
     bar.begin("transferring");
@@ -82,7 +82,7 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
     let snapshot_seconds = begun.elapsed().as_secs_f64();
     ensure!(made["made"] == true, "no snapshot was made");
 
-    let mut core = start_core(&data)?;
+    let mut core = start_core(&data, 0)?;
     bar.begin("transferring more");
     transfer(&data, &load(tail), bar)?;
     let mut all = Vec::with_capacity(runs);
@@ -142,7 +142,7 @@ fn start_again(core: Served, data: &Path, one: &Ledger) -> anyhow::Result<(Serve
     let begun = Instant::now();
     thread::scope(|scope| {
         let reader = scope.spawn(|| Served::start("reader", &[], data));
-        let core = start_core(data)?;
+        let core = start_core(data, 0)?;
         transfer(data, one, &Bar::new(false))?;
         let core_seconds = begun.elapsed().as_secs_f64();
         let reader = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
