@@ -175,7 +175,7 @@ fn memory_is_taken_before_it_serves() {
     let data = tempfile::tempdir().expect("a folder");
     let data = data.path().to_str().expect("UTF-8");
     let core = Core::start(&["--data", data, "--memory", "128"]);
-    let status = text(Path::new(&format!("/proc/{}/status", core.child.id())));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", core.child.id())).expect("it runs");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
     let resident: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
     assert!(resident > 120 << 10, "{resident} KiB");

@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1)]
     pub connections: usize,
     /// Requests on their way on each connection at a time.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     pub in_flight: usize,
     /// One account on one side of every transfer.
     #[arg(long)]
