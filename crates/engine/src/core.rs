@@ -60,6 +60,9 @@ pub(crate) enum Step {
     Stopped,
 }
 
+/// Requests whose memory is asked for before their turn.
+const REQUESTS_AHEAD: usize = 4;
+
 impl<M: Machine, L: Line<M>> Core<M, L> {
     /// Runs until told to stop; gives the machine back.
     pub fn run(mut self) -> Result<M, WriterGone> {
@@ -127,7 +130,12 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         let full = carried.is_some() && !self.has_room(&buffer);
         let mut releases = Vec::with_capacity(asks.len());
         let mut commands = 0;
-        for ask in asks {
+        let mut asks = asks.into_iter();
+        asks.as_slice().iter().take(REQUESTS_AHEAD).for_each(|ask| self.ask_ahead(ask));
+        while let Some(ask) = asks.next() {
+            if let Some(later) = asks.as_slice().get(REQUESTS_AHEAD) {
+                self.ask_ahead(later);
+            }
             match ask {
                 Ask::Query(query, to) if planted(Bug::ReadEarly) => {
                     to(Seen { sequence: 0, answer: self.machine.query(&query) })
@@ -143,6 +151,16 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             }
         }
         self.hand_over(buffer, RecordKind::Batch, commands, releases)
+    }
+
+    /// Asks for what a request's first command will touch, most often its only one.
+    fn ask_ahead(&self, ask: &Ask<M>) {
+        if let Ask::Execute(request, ..) = ask {
+            Walk::<M>::new(request.commands.as_bytes()).take(1).for_each(|command| {
+                self.machine.prefetch_index(command);
+                self.machine.prefetch(command);
+            });
+        }
     }
 
     /// Begins a record that takes at most so many blocks.

@@ -94,7 +94,8 @@ pub fn run(options: &Options, parent: &Path, reads: bool, progress: &dyn Fn(u64)
     core.stop()?;
     let statement = reads.then(|| statements(&data, options.accounts)).transpose()?;
     let blocks = journal.extent()? - blocks;
-    let record = (blocks * options.batch as u64).div_ceil(options.transfers).max(1);
+    // Records as they were: what came together shared one.
+    let record = blocks.div_ceil(load.records()).max(1);
     Ok(Run {
         seconds,
         ceiling_seconds: ceiling(&dir.path().join("ceiling"), blocks, record as usize)?,
@@ -141,6 +142,8 @@ pub struct Load {
     batch: usize,
     in_flight: usize,
     latency: Histogram<u64>,
+    /// The first and the last record that answers came from.
+    sequences: Option<(u64, u64)>,
 }
 
 impl Load {
@@ -153,7 +156,13 @@ impl Load {
             batch: options.batch,
             in_flight: options.in_flight,
             latency: Histogram::new(3)?,
+            sequences: None,
         })
+    }
+
+    /// How many records hold what was done, at least one.
+    fn records(&self) -> u64 {
+        self.sequences.map_or(1, |(first, last)| last - first + 1)
     }
 
     /// Makes all the transfers; says how many are done now and then.
@@ -195,6 +204,8 @@ impl Load {
             ensure!(answered.kind == Kind::Replies, "{:?} with code {}", answered.kind, answered.code);
             let done = answered.replies().all(|reply| reply.is_some_and(|reply| reply.code == Code::Done));
             ensure!(done, "a transfer was refused");
+            let (first, last) = self.sequences.unwrap_or((answered.sequence, answered.sequence));
+            self.sequences = Some((first.min(answered.sequence), last.max(answered.sequence)));
             let (sent, n) = client.sent[(answered.tag & 0xffff_ffff) as usize];
             self.latency.record(sent.elapsed().as_micros() as u64)?;
             self.done += n;
