@@ -95,6 +95,9 @@ enum Command {
         /// Two people who vouch for the clock after a long stop, where there is no hardware clock.
         #[arg(long = "time-confirmed-by", value_name = "NAME")]
         time_confirmed_by: Vec<String>,
+        /// MiB of memory that the core takes before it serves, for a bank that is going to grow fast.
+        #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+        memory: u32,
         /// Commands after which the reader makes a new snapshot.
         #[arg(long, default_value_t = SNAPSHOT_COMMANDS, value_parser = clap::value_parser!(u64).range(1..))]
         snapshot_commands: u64,
@@ -374,8 +377,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             command::reader::run(&data, snapshot_commands)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Serve { data, time_confirmed_by, snapshot_commands }) => {
-            command::serve::run(&data, &time_confirmed_by, snapshot_commands)?;
+        Some(Command::Serve { data, time_confirmed_by, memory, snapshot_commands }) => {
+            command::serve::run(&data, &time_confirmed_by, memory, snapshot_commands)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Snapshot { data, json }) => {

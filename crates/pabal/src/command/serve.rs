@@ -54,7 +54,12 @@ const PACE: Pace = Pace {
 };
 
 /// Runs the bank of this folder until told to stop.
-pub fn run(data: &Path, confirmed_by: &[String], snapshot_commands: u64) -> anyhow::Result<()> {
+pub fn run(
+    data: &Path,
+    confirmed_by: &[String],
+    memory_mib: u32,
+    snapshot_commands: u64,
+) -> anyhow::Result<()> {
     verify::holds_a_journal(data)?;
     verify::make_folder(data)?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -66,6 +71,7 @@ pub fn run(data: &Path, confirmed_by: &[String], snapshot_commands: u64) -> anyh
             command.arg(name).arg("--data").arg(&data);
             match name {
                 "core" => {
+                    command.args(["--memory", &memory_mib.to_string()]);
                     command.args(confirmed_by.iter().flat_map(|person| ["--time-confirmed-by", person]))
                 }
                 _ => command.args(["--snapshot-commands", &snapshot_commands.to_string()]),

@@ -129,7 +129,13 @@ impl Drop for Bank {
 
 fn serve(data: &Path) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pabal"));
-    command.arg("serve").arg("--data").arg(data).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(data)
+        .args(["--memory", "16"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.spawn().expect("started")
 }
 
