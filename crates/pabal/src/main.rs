@@ -46,6 +46,9 @@ struct Cli {
     time_confirmed_by: Vec<String>,
 }
 
+/// As much as any machine has.
+const MEMORY_MIB_MAX: i64 = 16 << 20;
+
 #[derive(Subcommand)]
 enum Command {
     /// The process that executes: everything else reaches it through its socket. `serve` starts it.
@@ -59,9 +62,10 @@ enum Command {
         /// Blocks of 4 KiB of a segment, when the journal is made.
         #[arg(long, default_value_t = SEGMENT_BLOCKS_DEFAULT, value_parser = clap::value_parser!(u32).range(32..=262_144))]
         segment_blocks: u32,
-        /// MiB of memory to take before it serves, for a bank that is going to grow fast; otherwise as it is needed.
-        #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_048_576))]
-        memory: u32,
+        /// MiB of memory to take before it serves, beyond what it has read: for a bank that is going to grow fast. A
+        /// quarter of what is available is left, and said to be.
+        #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=MEMORY_MIB_MAX))]
+        memory_ahead: u32,
         /// Where its socket is to be: in the data folder when left out.
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
@@ -95,9 +99,9 @@ enum Command {
         /// Two people who vouch for the clock after a long stop, where there is no hardware clock.
         #[arg(long = "time-confirmed-by", value_name = "NAME")]
         time_confirmed_by: Vec<String>,
-        /// MiB of memory that the core takes before it serves, for a bank that is going to grow fast.
-        #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_048_576))]
-        memory: u32,
+        /// MiB of memory that the core takes before it serves, see `pabal core --help`.
+        #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=MEMORY_MIB_MAX))]
+        memory_ahead: u32,
         /// Commands after which the reader makes a new snapshot.
         #[arg(long, default_value_t = SNAPSHOT_COMMANDS, value_parser = clap::value_parser!(u64).range(1..))]
         snapshot_commands: u64,
@@ -339,7 +343,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 confirmed_by: &cli.time_confirmed_by,
                 demonstration: true,
                 segment_blocks: SEGMENT_BLOCKS_DEFAULT,
-                memory: 0,
+                memory_mib: 0,
                 socket: None,
                 tls: None,
             };
@@ -350,7 +354,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             data,
             time_confirmed_by,
             segment_blocks,
-            memory,
+            memory_ahead,
             socket,
             listen_tls,
             tls_authority,
@@ -366,7 +370,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 confirmed_by: &time_confirmed_by,
                 demonstration: false,
                 segment_blocks,
-                memory: (memory as usize) << 20,
+                memory_mib: memory_ahead,
                 socket: socket.as_deref(),
                 tls,
             };
@@ -377,8 +381,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             command::reader::run(&data, snapshot_commands)?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Serve { data, time_confirmed_by, memory, snapshot_commands }) => {
-            command::serve::run(&data, &time_confirmed_by, memory, snapshot_commands)?;
+        Some(Command::Serve { data, time_confirmed_by, memory_ahead, snapshot_commands }) => {
+            command::serve::run(&data, &time_confirmed_by, memory_ahead, snapshot_commands)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Snapshot { data, json }) => {

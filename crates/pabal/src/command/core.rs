@@ -22,7 +22,6 @@ use signal_hook::iterator::Signals;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
@@ -55,8 +54,8 @@ pub struct Options<'a> {
     pub demonstration: bool,
     /// Blocks of a segment, when the journal is made.
     pub segment_blocks: u32,
-    /// Bytes of memory to take before it serves; 0: as they are needed.
-    pub memory: usize,
+    /// MiB of memory to take before it serves, beyond what the replay took; 0: as they are needed.
+    pub memory_mib: u32,
     /// Where its socket is to be; none: in the data folder.
     pub socket: Option<&'a Path>,
     /// Where it listens for other machines, if it does.
@@ -77,7 +76,6 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         journal_id: ids::random(),
         time: TimeSource::Clock { clock: Box::<SystemClock>::default(), confirmed_ms },
     };
-    let memory = (options.memory > 0).then(|| take_memory(options.memory)).transpose()?;
     let bar = Bar::new(true);
     bar.begin("replaying the journal");
     // Only for the bar: a journal that is not there yet, or is wrong, the start says better.
@@ -99,8 +97,10 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
         demonstration(&engine)?;
         say!("A new bank, with a small demonstration book: {} accounts in won, all made up.", DEMO.len());
     }
-    if let Some(Err(error)) = memory.map(|taking| taking.join().unwrap_or_else(|_| bail!("a panic"))) {
-        say!("Memory was not taken ahead, it comes as it is needed: {error:#}");
+    if !take_ahead(options.memory_mib, &mut signals) {
+        engine.end()?;
+        say!("Closed in order; everything is in the journal.");
+        return Ok(());
     }
     let socket = options.socket.map_or_else(|| data.join(SOCKET), Path::to_path_buf);
     let server = serve(data, &socket, options, &engine)?;
@@ -123,9 +123,28 @@ pub fn run(data: &Path, options: &Options<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes memory while the journal is read.
-fn take_memory(bytes: usize) -> std::io::Result<JoinHandle<anyhow::Result<()>>> {
-    Builder::new().name("pabal-memory".to_string()).spawn(move || memory::take(bytes))
+/// Takes memory before anybody is served. Whether to go on: not when it was told to stop meanwhile.
+fn take_ahead(mib: u32, signals: &mut Signals) -> bool {
+    if mib == 0 {
+        return true;
+    }
+    let bytes = (mib as usize) << 20;
+    let bar = Bar::new(true);
+    bar.begin("taking memory");
+    let mut told = false;
+    let taken = memory::take_ahead(bytes, &mut |so_far| {
+        bar.at(so_far as u64 >> 20, u64::from(mib));
+        told = signals.pending().next().is_some();
+        !told
+    });
+    drop(bar);
+    if taken < bytes && !told {
+        let taken = taken >> 20;
+        say!(
+            "Took {taken} of {mib} MiB ahead: a quarter of what is available stays so. More comes as it is needed."
+        );
+    }
+    !told
 }
 
 /// Opens the socket.

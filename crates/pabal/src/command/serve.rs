@@ -71,7 +71,7 @@ pub fn run(
             command.arg(name).arg("--data").arg(&data);
             match name {
                 "core" => {
-                    command.args(["--memory", &memory_mib.to_string()]);
+                    command.args(["--memory-ahead", &memory_mib.to_string()]);
                     command.args(confirmed_by.iter().flat_map(|person| ["--time-confirmed-by", person]))
                 }
                 _ => command.args(["--snapshot-commands", &snapshot_commands.to_string()]),

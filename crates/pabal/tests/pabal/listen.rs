@@ -169,19 +169,26 @@ fn tls_is_told_whole_or_not_at_all() {
     assert!(code == 2 && errors.contains("no: "), "the file is named: {code} {errors}");
 }
 
-/// Memory is taken before it is ready; more than there is keeps nobody from starting, and is said.
+/// Memory is taken before it is ready, of a new bank and of one with a journal; more than there is keeps nobody from
+/// starting, and is said.
 #[test]
 fn memory_is_taken_before_it_serves() {
     let data = tempfile::tempdir().expect("a folder");
     let data = data.path().to_str().expect("UTF-8");
-    let core = Core::start(&["--data", data, "--memory", "128"]);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", core.child.id())).expect("it runs");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    let resident: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
-    assert!(resident > 120 << 10, "{resident} KiB");
+    let start = |mib: &str| Core::start(&["--data", data, "--memory-ahead", mib]);
+    let resident_kib = |core: &Core| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", core.child.id())).expect("it runs");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        resident.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    let core = start("0");
+    let without = resident_kib(&core);
     core.stop();
-
-    let core = Core::start(&["--data", data, "--memory", "1048576"]);
-    assert!(core.said[0].contains("1048576 MiB are asked for"), "{:?}", core.said);
-    core.stop();
+    for _ in ["new", "with a journal"] {
+        let core = start("128");
+        let with = resident_kib(&core);
+        assert!(with > without + (100 << 10), "{without} KiB, then {with}");
+        assert!(!core.said.iter().any(|line| line.contains("MiB")), "{:?}", core.said);
+        core.stop();
+    }
 }

@@ -133,7 +133,7 @@ fn serve(data: &Path) -> Child {
         .arg("serve")
         .arg("--data")
         .arg(data)
-        .args(["--memory", "16"])
+        .args(["--memory-ahead", "16"])
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command.spawn().expect("started")
@@ -265,6 +265,8 @@ fn a_reader_goes_on_without_the_core_and_comes_back_from_a_snapshot() {
 fn services_end_when_their_supervisor_is_killed() {
     let mut bank = Bank::start();
     let (core, reader) = (bank.service("core"), bank.service("reader"));
+    let told = std::fs::read_to_string(format!("/proc/{}/cmdline", core.as_raw_nonzero())).expect("it runs");
+    assert!(told.contains("--memory-ahead\u{0}16\u{0}"), "{told:?}");
     bank.supervisor.kill().expect("it runs");
     bank.supervisor.wait().expect("ended");
     let gone = |pid| (kill_process(pid, Signal::CONT).is_err() || is_dead(pid)).then_some(());

@@ -8,9 +8,9 @@ use std::time::Instant;
 /// Bytes that are written at most: a run of 100 million transfers is not written twice.
 pub const BYTES_MAX: u64 = 4 << 30;
 
-/// Seconds in which as many blocks are written and synced, a record at a time, with no ledger; from [`BYTES_MAX`] on at
+/// Seconds in which as many blocks are written and synced, in as many records, with no ledger; from [`BYTES_MAX`] on at
 /// the rate of the first ones.
-pub fn ceiling(dir: &Path, blocks: u64, record: usize) -> anyhow::Result<f64> {
+pub fn ceiling(dir: &Path, blocks: u64, records: u64) -> anyhow::Result<f64> {
     let config = JournalConfig { segment_blocks: SEGMENT_BLOCKS, ..JournalConfig::default() };
     let (mut journal, _) = Journal::open(dir, &config, 1, &mut |_| Ok(()))?;
     let mut buffer = RecordBuffer::new();
@@ -28,11 +28,15 @@ pub fn ceiling(dir: &Path, blocks: u64, record: usize) -> anyhow::Result<f64> {
     append(1)?;
     let begun = Instant::now();
     let written = blocks.min((BYTES_MAX / BLOCK as u64).max(1));
-    let mut left = written;
-    while left > 0 {
-        let n = left.min(record as u64);
-        append(n)?;
-        left -= n;
+    let (records, mut done) = (records.clamp(1, blocks.max(1)), 0);
+    // Records of the mean size: each ends where its share of the blocks does.
+    for record in 1..=records {
+        let end = (u128::from(blocks) * u128::from(record) / u128::from(records)) as u64;
+        let end = end.min(written);
+        if end > done {
+            append(end - done)?;
+            done = end;
+        }
     }
     Ok(begun.elapsed().as_secs_f64() * blocks.max(1) as f64 / written.max(1) as f64)
 }

@@ -32,7 +32,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
     let (mut waiting, mut latency) = (VecDeque::new(), Histogram::<u64>::new(3)?);
     let mut workload = Workload::new(options);
     let cpu = core_cpu_seconds();
-    let blocks = engine.durable().next_block();
+    let (blocks, before) = (engine.durable().next_block(), engine.durable().sequence());
     let begun = Instant::now();
     let mut left = options.transfers;
     while left > 0 || !waiting.is_empty() {
@@ -54,14 +54,14 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
     let seconds = begun.elapsed().as_secs_f64();
     let core_cpu_seconds = core_cpu_seconds() - cpu;
     let blocks = engine.durable().next_block() - blocks;
+    let records = engine.durable().sequence() - before;
     let rss_mib = resident_bytes() / (1 << 20) as f64;
     let bank = engine.stop()?.0;
     let opened = bank.ledger().accounts();
     let bytes_an_account = opened.bytes() as f64 / opened.len() as f64;
     drop(bank);
-    let record = (blocks * options.batch as u64).div_ceil(options.transfers).max(1);
     let beside = dir.path().join("ceiling");
-    let ceiling_seconds = ceiling(&beside, blocks, record as usize)?;
+    let ceiling_seconds = ceiling(&beside, blocks, records)?;
     // A data folder has nothing else in it.
     std::fs::remove_dir_all(&beside)?;
     Ok(Run {
@@ -70,6 +70,7 @@ pub fn run(options: &Options, parent: &Path, progress: &dyn Fn(u64)) -> anyhow::
         latency,
         core_cpu_seconds,
         rss_mib,
+        memory_ahead_mib: 0,
         bytes_an_account: Some(bytes_an_account),
         journal_bytes: (blocks * 4096) as f64,
         statement: None,

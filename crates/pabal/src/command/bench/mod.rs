@@ -78,6 +78,8 @@ struct Run {
     latency: Histogram<u64>,
     core_cpu_seconds: f64,
     rss_mib: f64,
+    /// What of that the core took before it served.
+    memory_ahead_mib: u64,
     bytes_an_account: Option<f64>,
     journal_bytes: f64,
     /// Of the last run: a statement as a reader makes it.
@@ -167,6 +169,7 @@ pub fn run(options: Options, parent: &Path, bar: &Bar) -> anyhow::Result<Value> 
         },
         "core_cpu_seconds": thousandths(median(&|r| r.core_cpu_seconds)),
         "rss_mib": median(&|r| r.rss_mib).round() as u64,
+        "memory_ahead_mib": middle.memory_ahead_mib,
         "journal_bytes_per_transfer": thousandths(median(&|r| r.journal_bytes) / transfers as f64),
         "last_tenth_of_first": last_tenth_of_first(middle),
         "seconds": thousandths(seconds),

@@ -51,23 +51,24 @@ const SAMPLE: Duration = Duration::from_millis(100);
 /// Starts a core with the segments of a busy bank, and memory for what it is going to be asked.
 pub fn start_core(data: &Path, memory_mib: u64) -> anyhow::Result<Served> {
     let (blocks, memory) = (SEGMENT_BLOCKS.to_string(), memory_mib.to_string());
-    Served::start("core", &["--segment-blocks", &blocks, "--memory", &memory], data)
+    Served::start("core", &["--segment-blocks", &blocks, "--memory-ahead", &memory], data)
 }
 
-/// MiB that a core takes ahead for such a run, and at most half of what there is: what it is going to need, as it serves a bank that grows in seconds as
-/// others in months.
-fn memory_mib(options: &Options) -> anyhow::Result<u64> {
+/// MiB that a core takes ahead for such a run: what it is going to need, as it serves a bank that grows in seconds as
+/// others do in months. At most half of what is available.
+fn memory_mib(options: &Options) -> u64 {
     let bytes = options.transfers.saturating_mul(ID_BYTES);
     let bytes =
         bytes.saturating_add(options.accounts.saturating_mul(ACCOUNT_BYTES)).saturating_add(REST_BYTES);
-    Ok(bytes.min(AHEAD_MOST_BYTES).min(memory::available()? as u64 / 2) >> 20)
+    bytes.min(AHEAD_MOST_BYTES).min(memory::available() as u64 / 2) >> 20
 }
 
 /// One run. Statements as a reader makes them are measured when it is to be so: it folds the whole journal for that.
 pub fn run(options: &Options, parent: &Path, reads: bool, progress: &dyn Fn(u64)) -> anyhow::Result<Run> {
     let dir = tempfile::Builder::new().prefix("pabal-bench-").tempdir_in(parent)?;
     let data = dir.path().join("data");
-    let core = start_core(&data, memory_mib(options)?)?;
+    let memory_ahead_mib = memory_mib(options);
+    let core = start_core(&data, memory_ahead_mib)?;
     open_accounts(&data, options.accounts)?;
     let mut connections: Vec<Client> =
         (0..options.connections).map(|_| Client::new(&data, options)).collect::<anyhow::Result<_>>()?;
@@ -94,14 +95,13 @@ pub fn run(options: &Options, parent: &Path, reads: bool, progress: &dyn Fn(u64)
     core.stop()?;
     let statement = reads.then(|| statements(&data, options.accounts)).transpose()?;
     let blocks = journal.extent()? - blocks;
-    // Records as they were: what came together shared one.
-    let record = blocks.div_ceil(load.records()).max(1);
     Ok(Run {
         seconds,
-        ceiling_seconds: ceiling(&dir.path().join("ceiling"), blocks, record as usize)?,
+        ceiling_seconds: ceiling(&dir.path().join("ceiling"), blocks, load.records())?,
         latency: load.latency,
         core_cpu_seconds,
         rss_mib,
+        memory_ahead_mib,
         bytes_an_account: None,
         journal_bytes: (blocks * 4096) as f64,
         statement,
