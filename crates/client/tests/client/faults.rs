@@ -352,6 +352,9 @@ fn live(
         (0..3).for_each(|_| step(&mut stepped, &mut waiting));
     }
     (0..25).for_each(|_| step(&mut stepped, &mut waiting));
+    // What has ended as unknown is asked again, as far as that may be.
+    let resolved = resolved.chain(stepped.client().resolve(PATIENCE));
+    (0..25).for_each(|_| step(&mut stepped, &mut waiting));
     assert!(waiting.is_empty(), "each ends when its patience does");
     drop(stepped);
     for (parcel, end) in resolved {
