@@ -303,7 +303,7 @@ impl Client {
 
     /// Asks again, under the same ids, whatever the keep has that is not settled and not being asked: what an earlier
     /// process left, and what ended as unknown. Each gets so much patience; all have ended when the iterator has.
-    pub fn resolve(&self, patience: Duration) -> impl Iterator<Item = (Arc<Parcel>, End)> {
+    pub fn resolve(&self, patience: Duration) -> impl Iterator<Item = (Arc<Parcel>, End)> + use<> {
         let (to, ends) = std::sync::mpsc::channel();
         let mut inbox = self.shared.inbox();
         if !inbox.closing {

@@ -3,10 +3,13 @@
 //! *The order.* The bytes of a request are in the file before any of them is sent, and the mark that it was settled
 //! comes after its end was heard. So what [`Keep::open`] gives back may have been done or not, and is asked again under
 //! the same ids; what it does not give back was never sent, or its end is known. A mark that is lost costs one question
-//! more, never a payment.
+//! more, never a payment: what was decided is answered as before. Of what was refused that is not so: asked once more it
+//! may be done. So its mark is in the file before anybody hears that it was refused.
 //!
 //! *What the file withstands.* The process's end at any moment. With [`KeepConfig::synced`] that of the machine too;
 //! without, requests of the last seconds may be missing after a power cut, and the journal is the place to look.
+//! A write that fails is taken back, durably: whoever asked hears that nothing was sent, and no later process may find
+//! it and send it. Where it cannot be taken back the end is unknown, and this process sends nothing of it.
 //! An end of the file that was being written is cut off. A place further in front that is not what was written, with
 //! whole entries after it, is reported and not passed over: what it held may have been sent.
 //!
@@ -14,12 +17,11 @@
 //! most of the file is settled it is written anew beside the old one, which it then replaces.
 
 use crate::connection::{Envelope, Lane};
+use crate::files::{Files, KeptFile, SystemFiles};
 use crate::parcel::Parcel;
 use pabal_ledger::Id;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -63,9 +65,12 @@ pub enum KeepError {
         "the file is damaged at byte {0}: a request that stood there may have been sent; look for it in the journal"
     )]
     Rotten(u64),
-    /// An earlier write of it failed and could not be taken back.
+    /// An earlier write of it failed in such a way that nothing more is written to it.
     #[error("an earlier write failed; open the file anew")]
     Failed,
+    /// The system says no, and what was written could not be taken back: it may be in the file or not.
+    #[error("{0}; what was being kept may be found by whoever opens the file anew")]
+    Unknown(io::Error),
     /// As much is unsettled as it may hold.
     #[error("as much is unsettled as the file may hold")]
     Full,
@@ -80,6 +85,18 @@ struct FileHead {
     /// CRC-32C of what stands before.
     check: u32,
     zero: u32,
+}
+
+impl FileHead {
+    fn new(salt: u64) -> FileHead {
+        let mut head = FileHead { magic: MAGIC, salt, check: 0, zero: 0 };
+        head.check = head.checked();
+        head
+    }
+
+    fn checked(&self) -> u32 {
+        crc32c::crc32c(&self.as_bytes()[..16])
+    }
 }
 
 /// A request was about to be sent.
@@ -112,9 +129,10 @@ const _: () = assert!(ENTRY_HEAD_BYTES == 64);
 
 /// See the module.
 pub struct Keep {
+    files: Box<dyn Files>,
     path: PathBuf,
     config: KeepConfig,
-    file: File,
+    file: Box<dyn KeptFile>,
     salt: u64,
     /// Bytes in the file that are whole.
     length: u64,
@@ -124,42 +142,58 @@ pub struct Keep {
     unsettled_bytes: usize,
     /// The next request's number.
     next: u64,
+    /// Requests from this number on are not in the file yet.
+    fresh: u64,
     journal_id: Option<u64>,
     /// What of it is in the file.
     bank_written: Option<u64>,
     failed: bool,
+    /// What was written last may be in the file or not.
+    unsure: bool,
     /// Held as long as this is.
-    _lock: File,
+    _lock: Box<dyn Send>,
 }
 
 impl Keep {
     /// Opens the file at this path, or begins it.
     pub fn open(path: &Path, config: KeepConfig) -> Result<Keep, KeepError> {
-        let lock = File::create(beside(path, "lock"))?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => KeepError::InUse,
-            std::fs::TryLockError::Error(error) => KeepError::Io(error),
-        })?;
-        if !path.try_exists()? {
-            let mut none = Keep::on(path, config, lock, File::open("/dev/null")?, 0);
-            none.write_anew()?;
-            return Ok(none);
-        }
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let bytes = std::fs::read(path)?;
+        Keep::open_on(Box::new(SystemFiles), path, config)
+    }
+
+    /// The same on this file system.
+    pub fn open_on(files: Box<dyn Files>, path: &Path, config: KeepConfig) -> Result<Keep, KeepError> {
+        let lock = files.lock(&beside(path, "lock"))?.ok_or(KeepError::InUse)?;
+        let Some(file) = files.open(path)? else {
+            let head = FileHead::new(draw()?);
+            let file = replace(&*files, path, head.as_bytes()).map_err(|unreplaced| unreplaced.error)?;
+            return Ok(Keep::on(files, path, config, lock, file, head.salt));
+        };
+        let bytes = file.read()?;
         let (head, _) = FileHead::read_from_prefix(&bytes).map_err(|_| KeepError::Foreign)?;
-        if head.magic != MAGIC || head.check != crc32c::crc32c(&head.as_bytes()[..16]) || head.zero != 0 {
+        if head.magic != MAGIC || head.check != head.checked() || head.zero != 0 {
             return Err(KeepError::Foreign);
         }
-        let mut keep = Keep::on(path, config, lock, file, head.salt);
+        let mut keep = Keep::on(files, path, config, lock, file, head.salt);
         keep.recall(&bytes)?;
-        keep.file.set_len(keep.length)?;
+        keep.file.cut(keep.length)?;
+        if config.synced {
+            // What the process before left may stand in the system's memory alone, and will be sent. After a failed sync
+            // a later one says nothing of what was written before it, so the same bytes are written once more.
+            keep.file.write(&bytes[..keep.length as usize], 0)?;
+            keep.file.sync()?;
+            keep.files.sync_folder(folder(path))?;
+        }
         Ok(keep)
     }
 
     /// The requests that were not settled, by their numbers.
     pub fn unsettled(&self) -> &BTreeMap<u64, Arc<Parcel>> {
         &self.unsettled
+    }
+
+    /// Whether it is known what is in the file. Else none of it is sent by this process any more.
+    pub fn is_sure(&self) -> bool {
+        !self.unsure
     }
 
     /// The journal of the bank that they were sent to, once it is known.
@@ -180,49 +214,32 @@ impl Keep {
         Ok(number)
     }
 
-    /// Notes that its end was heard. Written with what comes next.
-    pub fn settled(&mut self, number: u64) {
-        if self.forget(number) {
+    /// Notes that its end was heard. Written with what comes next. False when there is no such request.
+    pub fn settled(&mut self, number: u64) -> bool {
+        let there = self.forget(number);
+        if there {
             self.push(EntryHead { kind: SETTLED, number, ..EntryHead::default() }, &[]);
         }
+        there
     }
 
     /// Notes whose bank this is, before anything is sent to it.
     pub fn bank(&mut self, journal_id: u64) {
         self.journal_id = Some(journal_id);
-        self.push(EntryHead { kind: BANK, number: journal_id, ..EntryHead::default() }, &[]);
+        self.push_bank(self.journal_id);
     }
 
-    /// Writes what was noted. On an error nothing of it is in the file: what was to be sent must not be, and is to be
-    /// [forgotten](Keep::forget); marks that are missing are made up for by asking again.
+    /// Writes what was noted. On an error none of it may be sent. Nothing of it is in the file either, and it is to be
+    /// [forgotten](Keep::forget); but with [`KeepError::Unknown`] it may be: then it stays among what is not settled.
+    /// Marks that are missing are made up for by asking again.
     pub fn write(&mut self) -> Result<(), KeepError> {
-        if self.failed {
-            self.waiting.clear();
-            return Err(KeepError::Failed);
-        }
-        if self.length + self.waiting.len() as u64 > 2 * self.unsettled_bytes as u64 + SETTLED_BYTES_MIN {
-            return self.write_anew();
-        }
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        let written = self.file.write_all_at(&self.waiting, self.length);
-        let bytes = self.waiting.len() as u64;
+        let written = self.write_waiting();
         self.waiting.clear();
-        if let Err(error) = written {
-            self.failed = self.file.set_len(self.length).is_err();
-            return Err(KeepError::Io(error));
+        match &written {
+            Ok(()) => (self.fresh, self.bank_written) = (self.next, self.journal_id),
+            Err(_) => self.journal_id = self.bank_written,
         }
-        self.length += bytes;
-        if self.config.synced
-            && let Err(error) = self.file.sync_data()
-        {
-            // What the disk has now nobody knows, and asking once more would not tell.
-            self.failed = true;
-            return Err(KeepError::Io(error));
-        }
-        self.bank_written = self.journal_id;
-        Ok(())
+        written
     }
 
     /// Takes back what could not be written. False when there is no such request.
@@ -232,10 +249,24 @@ impl Keep {
         true
     }
 
+    /// Takes back the mark of one that was settled, which could not be written: it is in the file as before.
+    pub fn unsettle(&mut self, number: u64, parcel: Arc<Parcel>) {
+        self.unsettled_bytes += parcel.commands().len() + ENTRY_HEAD_BYTES;
+        self.unsettled.insert(number, parcel);
+    }
+
     // ── parts ────────────────────────────────────────────────────────────────────────────────────
 
-    fn on(path: &Path, config: KeepConfig, lock: File, file: File, salt: u64) -> Keep {
+    fn on(
+        files: Box<dyn Files>,
+        path: &Path,
+        config: KeepConfig,
+        lock: Box<dyn Send>,
+        file: Box<dyn KeptFile>,
+        salt: u64,
+    ) -> Keep {
         Keep {
+            files,
             path: path.to_owned(),
             config,
             file,
@@ -245,11 +276,38 @@ impl Keep {
             unsettled: BTreeMap::new(),
             unsettled_bytes: 0,
             next: 1,
+            fresh: 1,
             journal_id: None,
             bank_written: None,
             failed: false,
+            unsure: false,
             _lock: lock,
         }
+    }
+
+    fn write_waiting(&mut self) -> Result<(), KeepError> {
+        if self.failed {
+            return Err(KeepError::Failed);
+        }
+        if self.length + self.waiting.len() as u64 > 2 * self.unsettled_bytes as u64 + SETTLED_BYTES_MIN {
+            self.write_anew()?;
+        }
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write(&self.waiting, self.length);
+        let unsynced = written.is_ok();
+        let synced = if self.config.synced { written.and_then(|()| self.file.sync()) } else { written };
+        let Err(error) = synced else {
+            self.length += self.waiting.len() as u64;
+            return Ok(());
+        };
+        // Durably also where nothing else is: it is told that nothing was sent, and that must stay true.
+        let taken_back = self.file.cut(self.length).and_then(|()| self.file.sync());
+        // After a failed sync the disk may have something else than what the system shows of earlier entries too.
+        self.unsure = taken_back.is_err();
+        self.failed = unsynced || self.unsure;
+        Err(if self.unsure { KeepError::Unknown(error) } else { KeepError::Io(error) })
     }
 
     fn enter(&mut self, number: u64, parcel: &Parcel) {
@@ -276,34 +334,40 @@ impl Keep {
         self.waiting.extend_from_slice(body);
     }
 
-    /// Writes what is not settled into a new file, which takes the old one's place.
+    /// Writes what is in the file and not settled into a new one, which takes its place. What waits is then to be
+    /// written to that one: should this fail, whichever file is found later does not have it.
     fn write_anew(&mut self) -> Result<(), KeepError> {
         let before = (self.salt, self.length);
-        let salt = getrandom::u64().map_err(|error| KeepError::Io(io::Error::other(error)))?;
-        let mut head = FileHead { magic: MAGIC, salt, check: 0, zero: 0 };
-        head.check = crc32c::crc32c(&head.as_bytes()[..16]);
+        let head = FileHead::new(draw()?);
         self.waiting.clear();
-        (self.salt, self.length) = (salt, FILE_HEAD_BYTES);
-        if let Some(journal_id) = self.journal_id {
-            self.bank(journal_id);
-        }
-        for (number, parcel) in self.unsettled.clone() {
-            self.enter(number, &parcel);
+        (self.salt, self.length) = (head.salt, FILE_HEAD_BYTES);
+        self.push_bank(self.bank_written);
+        for (number, parcel) in self.unsettled.clone().range(..self.fresh) {
+            self.enter(*number, parcel);
         }
         let bytes = [head.as_bytes(), &self.waiting].concat();
         self.waiting.clear();
-        match replace(&self.path, &bytes) {
-            Ok(file) => {
-                (self.file, self.length) = (file, bytes.len() as u64);
-                self.bank_written = self.journal_id;
-                Ok(())
-            }
-            Err(error) => {
-                // Whether the new file took the old one's place is not known: neither is written to any more.
+        match replace(&*self.files, &self.path, &bytes) {
+            Ok(file) => (self.file, self.length) = (file, bytes.len() as u64),
+            Err(unreplaced) => {
                 (self.salt, self.length) = before;
-                self.failed = true;
-                Err(KeepError::Io(error))
+                // Where it is not known whether the new file took the old one's place, neither is written to any more.
+                self.failed = unreplaced.maybe;
+                return Err(KeepError::Io(unreplaced.error));
             }
+        }
+        if self.bank_written != self.journal_id {
+            self.push_bank(self.journal_id);
+        }
+        for (number, parcel) in self.unsettled.clone().range(self.fresh..) {
+            self.enter(*number, parcel);
+        }
+        Ok(())
+    }
+
+    fn push_bank(&mut self, journal_id: Option<u64>) {
+        if let Some(number) = journal_id {
+            self.push(EntryHead { kind: BANK, number, ..EntryHead::default() }, &[]);
         }
     }
 
@@ -328,7 +392,7 @@ impl Keep {
             }
             at += ENTRY_HEAD_BYTES + body.len();
         }
-        self.length = at as u64;
+        (self.length, self.fresh) = (at as u64, self.next);
         // Cut short at its end it may be; a whole entry behind a broken one says that it was damaged.
         let whole_behind =
             (at + 8..bytes.len()).step_by(8).any(|place| entry(self.salt, bytes, place).is_some());
@@ -368,16 +432,37 @@ fn check(salt: u64, place: u64, head: &EntryHead, body: &[u8]) -> u32 {
     check
 }
 
+/// A file did not take another's place.
+struct Unreplaced {
+    error: io::Error,
+    /// Or it did.
+    maybe: bool,
+}
+
 /// Puts a file of these bytes in the place of another: either stands there whole, whenever the machine ends.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
+fn replace(files: &dyn Files, path: &Path, bytes: &[u8]) -> Result<Box<dyn KeptFile>, Unreplaced> {
     let new = beside(path, "new");
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
+    let made = files.create(&new).and_then(|file| {
+        file.write(bytes, 0)?;
+        file.sync()?;
+        Ok(file)
+    });
+    let file = made.map_err(|error| {
+        // It may have taken the last of the disk. If it stays, the next one takes its place.
+        let _ = files.remove(&new);
+        Unreplaced { error, maybe: false }
+    })?;
+    let replaced = files.rename(&new, path).and_then(|()| files.sync_folder(folder(path)));
+    replaced.map_err(|error| Unreplaced { error, maybe: true })?;
     Ok(file)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn draw() -> Result<u64, KeepError> {
+    getrandom::u64().map_err(|error| KeepError::Io(io::Error::other(error)))
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

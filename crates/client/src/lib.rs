@@ -12,6 +12,7 @@ mod address;
 mod budget;
 pub mod client;
 mod connection;
+pub mod files;
 pub mod follow;
 pub mod keep;
 mod parcel;

@@ -4,8 +4,8 @@
 use crate::address::Stream;
 use crate::budget::{Budget, back_off};
 use crate::client::{ClientConfig, End, Shared, Told, Why};
-use crate::connection::{Connection, Envelope, Unsent};
-use crate::keep::Keep;
+use crate::connection::{Connection, Envelope, Lane, Unsent};
+use crate::keep::{Keep, KeepError};
 use crate::parcel::{Name, Parcel};
 use crate::proof;
 use pabal_bank::Reply;
@@ -115,6 +115,23 @@ fn end_of(job: &Job, parcel: &Parcel, why: Why) -> End {
     }
 }
 
+/// Whether a request that ended so would be done if it were sent again.
+fn may_be_done_yet(end: &End, lane: Lane) -> bool {
+    match end {
+        End::Refused(_) => true,
+        End::Replies { replies, .. } => !replies.iter().all(|reply| proof::stands(reply, lane, true)),
+        End::Unknown { .. } => false,
+    }
+}
+
+/// An end that is told once its mark is in the keep.
+struct Untold {
+    kept: u64,
+    parcel: Arc<Parcel>,
+    to: To,
+    end: End,
+}
+
 /// What a resolver waits for.
 struct Resolving {
     left: VecDeque<u64>,
@@ -141,6 +158,7 @@ pub(crate) struct Worker {
     by_tag: HashMap<u64, u64>,
     /// Numbers in the keep that a job has.
     asked: HashSet<u64>,
+    untold: Vec<Untold>,
     resolving: Vec<Resolving>,
     resolving_now: usize,
     /// How the server is reached.
@@ -180,6 +198,7 @@ impl Worker {
             patience: BTreeSet::new(),
             by_tag: HashMap::new(),
             asked: HashSet::new(),
+            untold: Vec::new(),
             resolving: Vec::new(),
             resolving_now: 0,
             reach,
@@ -216,11 +235,13 @@ impl Worker {
         self.resolve();
         self.reach();
         self.send();
+        self.tell_untold();
     }
 
     fn come_in(&mut self) {
         self.greet();
         self.hear();
+        self.tell_untold();
     }
 
     /// Takes what is new. True when this is to end.
@@ -282,10 +303,13 @@ impl Worker {
             while self.resolving_now < RESOLVING_MAX
                 && let Some(kept) = resolver.left.pop_front()
             {
-                let Some(parcel) = self.keep.as_ref().and_then(|keep| keep.unsettled().get(&kept).cloned())
-                else {
+                let Some(keep) = &self.keep else { continue };
+                let Some(parcel) = keep.unsettled().get(&kept).cloned() else { continue };
+                if !keep.is_sure() {
+                    // It may be in the file or not, so it is not sent. Whoever asked may have gone away.
+                    drop(resolver.to.send((parcel.clone(), nothing_known(&parcel))));
                     continue;
-                };
+                }
                 if !self.asked.insert(kept) {
                     continue;
                 }
@@ -425,10 +449,14 @@ impl Worker {
                 }
             }
         }
-        if keep.write().is_err() {
+        if let Err(error) = keep.write() {
             for number in entered {
                 may.remove(&number);
-                if let Some(kept) = self.jobs.get_mut(&number).and_then(|job| job.kept.take()) {
+                let Some(job) = self.jobs.get_mut(&number) else { continue };
+                if let KeepError::Unknown(_) = error {
+                    // Another process may find it in the file, and send it.
+                    job.unheard = true;
+                } else if let Some(kept) = job.kept.take() {
                     keep.forget(kept);
                     self.asked.remove(&kept);
                 }
@@ -650,15 +678,53 @@ impl Worker {
         job.unheard |= on_its_way;
         let end = end_of(&job, &parcel, why);
         let first_end = !matches!(to, To::Nobody);
-        if let Some(kept) = job.kept {
-            if first_end {
-                self.asked.remove(&kept);
+        match (job.kept, &mut self.keep) {
+            (Some(kept), Some(_)) if may_be_done_yet(&end, parcel.envelope().lane) => {
+                self.untold.push(Untold { kept, parcel, to, end });
             }
-            if !matches!(end, End::Unknown { .. })
-                && let Some(keep) = &mut self.keep
-            {
-                keep.settled(kept);
+            (kept, keep) => {
+                if let (Some(kept), Some(keep)) = (kept, keep)
+                    && !matches!(end, End::Unknown { .. })
+                {
+                    keep.settled(kept);
+                }
+                self.tell_end(kept, parcel, to, end);
             }
+        }
+        if first_end {
+            self.leave(job.bytes());
+        }
+        if on_its_way {
+            self.jobs.insert(number, job);
+        }
+    }
+
+    /// Tells what may be told once the keep has it, all with one write. What it does not have will be asked again by
+    /// whoever opens it next, and may be done then.
+    fn tell_untold(&mut self) {
+        let Some(keep) = &mut self.keep else { return };
+        if self.untold.is_empty() {
+            return;
+        }
+        let untold = std::mem::take(&mut self.untold);
+        let marked: Vec<bool> = untold.iter().map(|untold| keep.settled(untold.kept)).collect();
+        let written = keep.write().is_ok();
+        for (Untold { kept, parcel, to, mut end }, marked) in untold.into_iter().zip(marked) {
+            if !written && marked {
+                if let Some(keep) = &mut self.keep {
+                    keep.unsettle(kept, parcel.clone());
+                }
+                end = nothing_known(&parcel);
+            }
+            self.tell_end(Some(kept), parcel, to, end);
+        }
+    }
+
+    fn tell_end(&mut self, kept: Option<u64>, parcel: Arc<Parcel>, to: To, end: End) {
+        if let Some(kept) = kept
+            && !matches!(to, To::Nobody)
+        {
+            self.asked.remove(&kept);
         }
         // Whoever asked may have gone away; that is its own affair.
         match to {
@@ -668,12 +734,6 @@ impl Worker {
                 drop(to.send((parcel, end)));
             }
             To::Nobody => {}
-        }
-        if first_end {
-            self.leave(job.bytes());
-        }
-        if on_its_way {
-            self.jobs.insert(number, job);
         }
     }
 
@@ -704,6 +764,7 @@ impl Worker {
         self.connection = None;
         self.take_in();
         self.end_all(Why::Closed);
+        self.tell_untold();
         if let Some(keep) = &mut self.keep {
             // Marks that are missing are made up for by asking again.
             let _ = keep.write();

@@ -47,6 +47,7 @@ points! {
     OpenFolderSync = "journal.open: the folder's names cannot be made durable";
     OpenPathSync = "journal.open: the names above the folder cannot be made durable";
     OpenSegment = "journal.open: the segment to go on in cannot be opened";
+    OpenReserve = "journal.open: the space of a segment to be written cannot be taken";
     OpenLastRead = "journal.open: the last record cannot be read";
     OpenLastChanged = "journal.open: the last record is not what was scanned";
     OpenLastWrite = "journal.open: the last record cannot be written again";

@@ -180,6 +180,7 @@ impl Journal {
             stopped: false,
             _lock: lock,
         };
+        journal.take_space(segments);
         if let Some(last) = &scanned.last {
             journal.settle(last)?;
         }
@@ -194,6 +195,19 @@ impl Journal {
             orderly: scanned.orderly || fresh,
         };
         Ok((journal, recovered))
+    }
+
+    /// Takes the space of the segments that are written from now on. Whatever put the journal here, when it was restored
+    /// from a copy, may have left holes where they are blank, and a record would find the disk full in the middle of
+    /// one. Where there is no room, or the file system cannot, the bank starts without: the writing itself finds out.
+    fn take_space(&self, segments: u64) {
+        for segment in self.segment..segments {
+            let how = Writing { new: false, direct: self.direct };
+            let opened = self.disk.open_to_write(&segment::path(&self.dir, segment), how);
+            if opened.and_then(|file| file.reserve(self.layout.bytes())).is_err() {
+                reached(Point::OpenReserve);
+            }
+        }
     }
 
     /// Makes the last record, which from here on counts, durable: it may have been written and not synced, or its

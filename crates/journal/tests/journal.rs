@@ -4,7 +4,7 @@ use pabal_journal::{
     BLOCK, Cut, Error, Journal, JournalConfig, Position, Reader, RecordBuffer, RecordKind, RecordMeta, verify,
 };
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const SEGMENT_BLOCKS: u32 = 16;
@@ -460,4 +460,46 @@ fn after_a_segment_could_not_be_made_the_journal_opens_again() {
     (0..40).for_each(|n| drop(append(&mut journal, n * 7)));
     drop(journal);
     assert_eq!(scan(dir.path()).expect("sound").records, 41);
+}
+
+/// A copy that has holes wherever the journal is blank, as tools make them that put back a backup.
+fn sparse_copy(from: &Path, to: &Path) {
+    for path in files(from) {
+        let bytes = std::fs::read(&path).expect("read");
+        let file = std::fs::File::create(to.join(path.file_name().expect("a name"))).expect("made");
+        file.set_len(bytes.len() as u64).expect("long");
+        for (block, at) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
+            if block.iter().any(|&byte| byte != 0) {
+                file.write_all_at(block, at).expect("written");
+            }
+        }
+        file.sync_all().expect("durable");
+    }
+}
+
+/// What a copy left out is there again before the first record could need it, and nothing else has changed.
+#[test]
+fn a_journal_put_back_with_holes_has_its_space_when_it_is_opened() {
+    // More than the opening itself writes, so that a hole stays one unless its space is taken.
+    let config = || JournalConfig { segment_blocks: 4096, ..config() };
+    let open = |dir: &Path| Journal::open(dir, &config(), 42, &mut |_| Ok(())).expect("opened").0;
+    let space = |path: &PathBuf| std::fs::metadata(path).expect("there").blocks() * 512;
+    let (first, put_back) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let mut journal = open(first.path());
+    append(&mut journal, 40);
+    // The spare after the segment that is written is there.
+    assert!(journal.supply().room_for(0));
+    drop(journal);
+    sparse_copy(first.path(), put_back.path());
+    let whole = 4096 * BLOCK as u64;
+    let segments = files(put_back.path());
+    assert_eq!(segments.len(), 2);
+    assert!(segments.iter().all(|path| space(path) < whole / 2), "this file system makes no holes");
+    drop(open(put_back.path()));
+    for path in &segments {
+        assert!(space(path) >= whole, "{}: {} of {whole} bytes", path.display(), space(path));
+        let name = path.file_name().expect("a name");
+        let before = std::fs::read(first.path().join(name)).expect("read");
+        assert!(std::fs::read(path).expect("read") == before, "{}: something else", path.display());
+    }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod connection;
+mod faults;
 mod keep;
 mod real;
 mod server;

@@ -24,7 +24,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "each access of a journal's life fails", points: JOURNAL, run: journal_fails },
     Attack {
         name: "each access of a journal's life finds no space",
-        points: &[Point::MakeOpen, Point::MakeReserve],
+        points: &[Point::OpenReserve, Point::MakeOpen, Point::MakeReserve],
         run: journal_full,
     },
     Attack {
@@ -46,6 +46,7 @@ const JOURNAL: &[Point] = &[
     Point::OpenFolderSync,
     Point::OpenPathSync,
     Point::OpenSegment,
+    Point::OpenReserve,
     Point::OpenLastRead,
     Point::OpenLastWrite,
     Point::OpenLastSync,
