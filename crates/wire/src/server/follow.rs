@@ -27,7 +27,7 @@ pub fn tls(tls: Tls, patience: Duration) -> io::Result<Sender> {
     Ok(Sender { session: tls.session, socket })
 }
 
-/// An error when the client has gone: it sends no more, which is to say the same of one who has asked for all it wants.
+/// An error when the client has gone. Who says that it sends no more counts as gone, as everywhere in the server.
 fn is_there(socket: impl AsFd) -> io::Result<()> {
     let mut looked = [PollFd::new(&socket, PollFlags::RDHUP)];
     match poll(&mut looked, Some(&Timespec::default())) {

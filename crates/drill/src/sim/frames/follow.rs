@@ -69,6 +69,12 @@ impl Followed {
         self.next
     }
 
+    /// It has lost all that it had, and comes again.
+    pub fn forgets(&mut self) {
+        self.ends();
+        (self.next, self.last) = (1, (0, None));
+    }
+
     /// The last record that it has.
     pub fn has(&self) -> u64 {
         self.last.0

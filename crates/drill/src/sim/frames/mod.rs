@@ -21,7 +21,7 @@ use follow::Followed;
 use hostile::Hostile;
 use pabal_bank::ledger::{Code, Id};
 use pabal_client::client::{Pending, Told};
-use pabal_client::stepped::{Pipe, Stepped as Process};
+use pabal_client::stepped::{Following as Passing, Pipe, Stepped as Process};
 use pabal_client::{Address, Ask, ClientConfig, End, Envelope, Lane};
 use pabal_core::machine::{Answer, Query};
 use pabal_core::{Behind, Channel, Copy, CoreService, Credential, Credentials, Following, Question, Walkers};
@@ -52,6 +52,9 @@ const CONNECTIONS: usize = 2 * (SENDERS.len() + 1) + HOSTILE_MAX;
 const HOSTILE_MAX: usize = 3;
 /// Rounds in which, all being quiet, a question must be answered.
 const QUIET_ROUNDS: usize = 400;
+/// Those who follow for a moment and go, when all is quiet, and the rounds for which they stay.
+const PASSING: usize = 12;
+const PASSING_ROUNDS: u32 = 20;
 /// Times that who follows goes on at a time, at most.
 const FOLLOWING_TURNS: u64 = 40;
 const CODES: Codes = Codes {
@@ -168,6 +171,8 @@ pub struct Frames {
     /// Those who follow, as the core serves them; and the one who keeps the rules.
     followings: Followings,
     followed: Followed,
+    /// Those who do so for a moment, and for how many rounds still.
+    passing: (Vec<Passing>, u32),
     /// The copy, behind frames of its own.
     pub copy: CopyFrames,
     awaited: Vec<Awaited>,
@@ -197,6 +202,7 @@ impl Frames {
             ends_heard: 0,
             followings: Followings::default(),
             followed: Followed::default(),
+            passing: (Vec::new(), 0),
             copy: CopyFrames::new(Random::new(random.bits()), beside, began),
             random,
             bench,
@@ -554,6 +560,12 @@ impl Frames {
     pub fn heal(&mut self, us: u64) {
         lock(&self.net).links.iter().for_each(pipe::heal);
         self.copy.heal(self.moment(us));
+        let (credential, next) = (credential(Some(Channel::Reader)), self.followed.has() + 1);
+        for _ in 0..PASSING {
+            let end = reach(&self.net).map(|end| Passing::from(Box::new(end), credential, next));
+            self.passing.0.extend(end);
+        }
+        self.passing.1 = PASSING_ROUNDS;
         self.processes[0] = self.process(0, us);
         let bench = self.bench.clone();
         self.is_quiet = true;
@@ -562,7 +574,7 @@ impl Frames {
 
     /// Whether he was answered, by the copy too, and who follows has all up to this record.
     pub fn is_healed(&self, durable: u64) -> bool {
-        self.is_healed && self.copy.is_healed() && self.followed.has() >= durable
+        self.passing.1 == 0 && self.is_healed && self.copy.is_healed() && self.followed.has() >= durable
     }
 
     /// What is not healed.
@@ -591,6 +603,18 @@ impl Frames {
         let now = self.moment(us);
         self.copy.step(true, now, &mut self.note);
         self.follow_on(FOLLOWING_TURNS);
+        self.step_passing();
+    }
+
+    /// Those who stay for a moment; when they have gone there is room for whoever comes, though nothing new is to be sent.
+    fn step_passing(&mut self) {
+        let (passing, rounds) = &mut self.passing;
+        passing.retain_mut(|passing| passing.step().is_ok());
+        if *rounds == 1 {
+            passing.clear();
+            self.followed.forgets();
+        }
+        *rounds = rounds.saturating_sub(1);
     }
 }
 
