@@ -39,13 +39,13 @@ impl Followed {
             self.following = Some(Following::from(Box::new(end), credential, self.next));
         }
         let Some(following) = &mut self.following else { return 0 };
-        let mut came = 0;
+        let mut came = 0_u64;
         loop {
             match following.step() {
                 Ok(Some(record)) => {
                     let (at, hash) = self.last;
                     self.last = judge(&record, at, hash, bench);
-                    came = came * 31 + record.sequence;
+                    came = came.wrapping_mul(31) ^ record.sequence;
                     self.heard += 1;
                 }
                 Ok(None) => break,
@@ -54,11 +54,11 @@ impl Followed {
                 Err(Error::Refused(code)) if code != Code::Overloaded as u16 => {
                     wrong("refused without a reason", format!("code {code} to one who follows"));
                 }
-                Err(_) => return came + self.ends(),
+                Err(_) => return came ^ self.ends(),
             }
         }
         // It has waited long enough.
-        if !is_quiet && random.one_in(150) { came + self.ends() } else { came }
+        if !is_quiet && random.one_in(150) { came ^ self.ends() } else { came }
     }
 
     /// Its connection is gone, or itself.
