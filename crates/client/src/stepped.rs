@@ -4,11 +4,13 @@
 
 use crate::address::Stream;
 use crate::client::{Client, ClientConfig, Moments};
+use crate::connection::{Connection, Error};
+use crate::follow::{Follow, Record};
 use crate::keep::Keep;
 use crate::worker::Worker;
 use std::io::{self, Read, Write};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A made-up stream, the client's side. It behaves as a stream socket that never waits: it takes less than it is given
 /// only when it is full, gives less than there is room for only when it is empty, and closes when it is dropped.
@@ -46,5 +48,39 @@ impl Stepped {
     pub fn step(&mut self, now: Instant) {
         self.client.shared().say_now(now);
         self.worker.step();
+    }
+}
+
+/// One who follows, in the same way: see [`Follow`].
+pub struct Following {
+    sequence: u64,
+    /// Until its welcome is here.
+    greeting: Option<Connection>,
+    follow: Option<Follow>,
+}
+
+impl Following {
+    /// Begins with the record of this sequence, over this stream.
+    pub fn from(pipe: Box<dyn Pipe>, credential: [u8; 16], sequence: u64) -> Following {
+        let greeting = Some(Connection::begin(Stream::Made(pipe), credential));
+        Following { sequence, greeting, follow: None }
+    }
+
+    /// The sequence of the record that comes next.
+    pub fn next_sequence(&self) -> u64 {
+        self.follow.as_ref().map_or(self.sequence, Follow::next_sequence)
+    }
+
+    /// The next record, if it is here. After an error nothing comes any more.
+    pub fn step(&mut self) -> Result<Option<Record>, Error> {
+        if let Some(mut connection) = self.greeting.take() {
+            connection.pump();
+            if !connection.greeted()? {
+                self.greeting = Some(connection);
+                return Ok(None);
+            }
+            self.follow = Some(Follow::on(connection, self.sequence, Duration::ZERO)?);
+        }
+        self.follow.as_mut().map_or(Err(Error::Closed), Follow::look)
     }
 }

@@ -5,12 +5,13 @@
 //! server's, as the copy may be taking a record just then.
 
 use crate::credentials::Credentials;
-use crate::machine::BankMachine;
+use crate::machine::{Answer as State, BankMachine, Query};
 use crate::question::{Asks, Question};
 use crate::read::ReadError;
 use crate::walk::{Walk, Walkers};
 use pabal_bank::ledger::Code;
 use pabal_engine::{Fold, Machine};
+use pabal_fault::{Bug, planted};
 use pabal_journal::Reader;
 use pabal_wire::frame::ROLE_READER;
 use pabal_wire::service::Answered;
@@ -20,22 +21,27 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// A copy that one thread writes to and many read.
-#[derive(Clone)]
-pub struct Copy(Arc<RwLock<Fold<BankMachine>>>);
+pub struct Copy<M: Machine = BankMachine>(Arc<RwLock<Fold<M>>>);
 
-impl Copy {
+impl<M: Machine> Clone for Copy<M> {
+    fn clone(&self) -> Copy<M> {
+        Copy(self.0.clone())
+    }
+}
+
+impl<M: Machine<Query = Query, Answer = State>> Copy<M> {
     /// Of this fold.
-    pub fn new(fold: Fold<BankMachine>) -> Copy {
+    pub fn new(fold: Fold<M>) -> Copy<M> {
         Copy(Arc::new(RwLock::new(fold)))
     }
 
     /// To look at. Waits while a record is being taken.
-    pub fn read(&self) -> RwLockReadGuard<'_, Fold<BankMachine>> {
+    pub fn read(&self) -> RwLockReadGuard<'_, Fold<M>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To take a record.
-    pub fn write(&self) -> RwLockWriteGuard<'_, Fold<BankMachine>> {
+    pub fn write(&self) -> RwLockWriteGuard<'_, Fold<M>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -49,32 +55,43 @@ impl Copy {
     ) -> Result<Answered, ReadError> {
         let walk = {
             let fold = self.read();
-            if fold.is_spoiled() || fold.sequence() < at_least {
+            let is_older = fold.sequence() < at_least && !planted(Bug::ReadOlder);
+            if fold.is_spoiled() || is_older {
                 return Ok(Answered::refused(Code::NotFresh as u16));
             }
             let state = fold.machine().query(&Walk::query(asks, &question));
-            Walk::of(asks, question, state, (fold.sequence(), fold.next_block()))
+            let sequence = fold.sequence() + u64::from(planted(Bug::CopyAhead));
+            Walk::of(asks, question, state, (sequence, fold.next_block()))
         };
         if walk.reads() { walk.read(reader) } else { Ok(walk.stands()) }
     }
 }
 
 /// The service of a reader.
-pub struct ReaderService {
-    copy: Copy,
+pub struct ReaderService<M: Machine = BankMachine> {
+    copy: Copy<M>,
     credentials: Credentials,
     walkers: Walkers,
     journal_id: u64,
 }
 
-impl ReaderService {
+impl<M: Machine> ReaderService<M> {
     /// In front of this copy of the journal with this id.
-    pub fn new(copy: Copy, credentials: Credentials, walkers: Walkers, journal_id: u64) -> ReaderService {
+    pub fn new(
+        copy: Copy<M>,
+        credentials: Credentials,
+        walkers: Walkers,
+        journal_id: u64,
+    ) -> ReaderService<M> {
         ReaderService { copy, credentials, walkers, journal_id }
     }
 }
 
-impl Service for ReaderService {
+impl<M> Service for ReaderService<M>
+where
+    M: Machine<Query = Query, Answer = State> + 'static,
+    Fold<M>: Send + Sync,
+{
     fn welcome(&self) -> (Welcome, u64) {
         let welcome = Welcome { role: ROLE_READER, journal_id: self.journal_id, ..Welcome::new_zeroed() };
         // Where it stands each answer says; to look now might wait.

@@ -26,5 +26,5 @@ pub use copy::{Copy, ReaderService};
 pub use credentials::{Credential, Credentials};
 pub use machine::{AccountView, Answer, BankMachine, BankView, Query};
 pub use question::Question;
-pub use service::{Behind, CoreService};
-pub use walk::Walkers;
+pub use service::{Behind, CoreService, Following};
+pub use walk::{Walkers, Walks};

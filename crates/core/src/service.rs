@@ -22,9 +22,10 @@ use pabal_journal::Durable;
 use pabal_wire::frame::{REPLY_BYTES, ROLE_CORE};
 use pabal_wire::service::Answered;
 use pabal_wire::{Answer, Asked, Asking, Body, Head, Kind, Service, Welcome};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -43,6 +44,23 @@ pub trait Behind: Send + Sync + 'static {
     fn query_to(&self, sender: u64, query: Query, to: Hear<Seen<State>>);
     /// See [`Engine::follow_from`].
     fn follow_from(&self, sequence: u64) -> Result<Follower, Error>;
+    /// Has one who follows be served beside everything else, until it has ended: on a thread of its own.
+    fn beside(&self, mut following: Following) -> io::Result<()> {
+        let serve = move || while following(FOLLOW_WAIT) {};
+        thread::Builder::new().name("pabal-follower".into()).spawn(serve).map(drop)
+    }
+}
+
+/// Sends one who follows the next record, for which it waits so long at most. False when it has ended.
+pub type Following = Box<dyn FnMut(Duration) -> bool + Send>;
+
+/// A place among those who follow.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Behind for Engine<BankMachine> {
@@ -191,41 +209,44 @@ impl<E: Behind> Service for CoreService<E> {
         if self.credentials.channel(&head.credential).is_none() {
             return refuse(&mut stream, Code::CredentialUnknown);
         }
-        let (engine, followers) = (Arc::downgrade(&self.engine), self.followers.clone());
-        if followers.fetch_add(1, Ordering::SeqCst) >= FOLLOWERS_MAX {
-            followers.fetch_sub(1, Ordering::SeqCst);
+        let place = Place(self.followers.clone());
+        if self.followers.fetch_add(1, Ordering::SeqCst) >= FOLLOWERS_MAX {
             return refuse(&mut stream, Code::Overloaded);
         }
-        let follow = move || {
-            let follower = engine.upgrade().map(|engine| engine.follow_from(head.item));
-            match follower {
-                Some(Ok(mut follower)) => {
-                    // Ends with the engine, or when the one who follows has gone or does not take what comes.
-                    while engine.strong_count() > 0 {
-                        let mut sent = Ok(());
-                        let came = follower.next(FOLLOW_WAIT, |record| {
-                            let (tag, sequence) = (head.tag, record.header.sequence);
-                            let (kind, length) = (Kind::Record as u16, record.blocks.len() as u32);
-                            let reply =
-                                pabal_wire::Reply { kind, length, tag, sequence, ..Default::default() };
-                            sent = stream
-                                .write_all(reply.as_bytes())
-                                .and_then(|()| stream.write_all(record.blocks));
-                        });
-                        if came.is_err() || sent.is_err() {
-                            break;
-                        }
-                    }
-                }
-                // It has seen records that are not in this journal.
-                Some(Err(_)) => refuse(&mut stream, Code::NotFresh),
-                None => {}
+        let engine = Arc::downgrade(&self.engine);
+        let mut follower = None;
+        // Ends with the engine, or when the one who follows has gone or does not take what comes.
+        let following = move |wait| {
+            let _held = &place;
+            // Whoever is stepped has not waited until what was sent before is taken.
+            match stream.flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(_) => return false,
+                Ok(()) => {}
             }
-            followers.fetch_sub(1, Ordering::SeqCst);
+            if follower.is_none() {
+                let from = if planted(Bug::FollowedFromLater) { head.item.max(2) + 1 } else { head.item };
+                match engine.upgrade().map(|engine| engine.follow_from(from)) {
+                    Some(Ok(begun)) => follower = Some(begun),
+                    // It has seen records that are not in this journal.
+                    Some(Err(Error::Ahead { .. })) => refuse(&mut stream, Code::NotFresh),
+                    // What it has seen is not known to be wrong: it comes again.
+                    Some(Err(_)) | None => {}
+                }
+            }
+            let Some(follower) = follower.as_mut().filter(|_| engine.strong_count() > 0) else {
+                return false;
+            };
+            let mut sent = Ok(());
+            let came = follower.next(wait, |record| {
+                let (tag, sequence) = (head.tag, record.header.sequence);
+                let (kind, length) = (Kind::Record as u16, record.blocks.len() as u32);
+                let reply = pabal_wire::Reply { kind, length, tag, sequence, ..Default::default() };
+                sent = stream.write_all(reply.as_bytes()).and_then(|()| stream.write_all(record.blocks));
+            });
+            came.is_ok() && sent.is_ok()
         };
-        let started = std::thread::Builder::new().name("pabal-follower".into()).spawn(follow);
-        if started.is_err() {
-            self.followers.fetch_sub(1, Ordering::SeqCst);
-        }
+        // Where the system gives no thread it is closed, and comes again.
+        let _ = self.engine.beside(Box::new(following));
     }
 }

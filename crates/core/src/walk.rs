@@ -51,6 +51,12 @@ impl Walkers {
         Walkers { to: None, threads: Vec::new() }
     }
 
+    /// Nobody: whoever has the other part does what waits when it will, and a simulator can repeat it.
+    pub fn stepped() -> (Walkers, Walks) {
+        let (to, jobs) = sync_channel::<Job>(WAITING_MAX);
+        (Walkers { to: Some(to), threads: Vec::new() }, Walks(jobs))
+    }
+
     /// Has this done, and answered.
     pub(crate) fn send(&self, work: Work, answer: Answer) {
         match self.to.as_ref().map(|to| to.try_send(Job { work, answer })) {
@@ -71,18 +77,34 @@ impl Drop for Walkers {
     }
 }
 
-fn run(reader: &Reader, jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { work, answer }) = next else { return };
-        match work(reader) {
-            Ok(answered) => answer.send(answered),
+/// What waits to be read by whoever steps it.
+pub struct Walks(Receiver<Job>);
+
+impl Walks {
+    /// Does what waits longest, with this reader. False when nothing waits.
+    pub fn step(&self, reader: &Reader) -> bool {
+        self.0.try_recv().map(|job| job.done(reader)).is_ok()
+    }
+}
+
+impl Job {
+    fn done(self, reader: &Reader) {
+        match (self.work)(reader) {
+            Ok(answered) => self.answer.send(answered),
             Err(error) => {
                 // Nobody is told what may be wrong; the journal's own check says where.
                 eprintln!("a history could not be read: {error}; run verify");
-                answer.send(Answered::unknown());
+                self.answer.send(Answered::unknown());
             }
         }
+    }
+}
+
+fn run(reader: &Reader, jobs: &Mutex<Receiver<Job>>) {
+    loop {
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        job.done(reader);
     }
 }
 

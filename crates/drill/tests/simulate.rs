@@ -10,6 +10,7 @@ fn some_seeds_find_nothing() {
     assert!(found.failures.is_empty(), "{:#?}", found.failures);
     assert!(found.crashes > found.seeds && found.decided > 50 * found.seeds, "{found:?}");
     assert!(found.over_frames > 8 * found.seeds, "{found:?}");
+    assert!(found.followed > 8 * found.seeds && found.of_copies > 2 * found.seeds, "{found:?}");
 }
 
 #[test]

@@ -122,6 +122,14 @@ bugs! {
     CutTakenForFailure = "cut_taken_for_failure";
     /// A client believes a refusal though an earlier try of the same went unheard.
     RefusalBelieved = "refusal_believed";
+    /// Whoever follows anew is sent what comes after the record that it asked for.
+    FollowedFromLater = "followed_from_later";
+    /// A client that follows says that the record which came last is still to come.
+    FollowedAgain = "followed_again";
+    /// A copy answers though it does not have the record that was to be seen.
+    ReadOlder = "read_older";
+    /// A copy says that it is as of a record which it has not taken yet.
+    CopyAhead = "copy_ahead";
 }
 
 /// Whether this bug is planted now.

@@ -32,6 +32,10 @@ pub struct Campaign {
     pub decided: u64,
     /// Requests and questions that were answered over frames.
     pub over_frames: u64,
+    /// Records that came to those who follow over frames.
+    pub followed: u64,
+    /// Questions that copies answered over frames.
+    pub of_copies: u64,
     /// Seeds that failed, in their order.
     pub failures: Vec<Failure>,
 }
@@ -44,6 +48,8 @@ impl Campaign {
         self.refused += report.refused;
         self.decided += report.decided;
         self.over_frames += report.over_frames;
+        self.followed += report.followed;
+        self.of_copies += report.of_copies;
         if let Some((wrong, tick)) = report.wrong {
             self.failures.push(Failure { seed, tick, wrong });
         }

@@ -66,6 +66,7 @@ struct Sending {
 }
 
 struct Question {
+    query: Query,
     answer: Answer,
     decided: usize,
     /// Postings booked then.
@@ -109,6 +110,8 @@ pub struct Judge {
     /// What was true when each record was made.
     by_record: Vec<Made>,
     shown: Shown,
+    /// Records that someone read.
+    hashes: BTreeMap<u64, [u8; 32]>,
     sendings: BTreeMap<u64, Sending>,
     /// Every request ever sent.
     asked: BTreeMap<u64, written::Asked>,
@@ -160,6 +163,7 @@ impl Judge {
             replayed: 0,
             by_record: Vec::new(),
             shown: Shown::default(),
+            hashes: BTreeMap::new(),
             sendings: BTreeMap::new(),
             asked: BTreeMap::new(),
             answered: BTreeSet::new(),
@@ -264,6 +268,8 @@ impl Judge {
         require(records >= self.shown.records, "record shown and lost", || {
             format!("record {} was shown, {records} are there", self.shown.records)
         });
+        // Who was reading when it died has shown nobody what it read.
+        self.hashes.retain(|sequence, _| *sequence <= self.shown.records);
         self.history.truncate(found);
         self.deciders.truncate(found);
         self.frames.starts(Some(found));
@@ -543,6 +549,7 @@ impl Judge {
         };
         require(answer == should, "read differs", || format!("{answer:?}, should be {should:?}"));
         self.answers.push_back(Question {
+            query: *query,
             answer,
             decided: self.history.len(),
             booked: self.model.booked.len(),
@@ -673,11 +680,13 @@ impl Judge {
     }
 
     /// This record was shown, and must say what was done.
-    pub fn reads(&self, record: &Record<'_>) {
+    pub fn reads(&mut self, record: &Record<'_>) {
         let sequence = record.header.sequence;
         let made = self.by_record.get((sequence as usize).wrapping_sub(1));
         let Some(made) = made else { wrong("record from nowhere", format!("record {sequence}")) };
         written::check(record, made, &self.model, &self.asked);
+        let before = *self.hashes.entry(sequence).or_insert(record.hash);
+        require(before == record.hash, "record shown otherwise before", || format!("record {sequence}"));
     }
 
     /// This record and all before it were shown.

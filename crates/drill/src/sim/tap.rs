@@ -7,7 +7,6 @@ use pabal_core::machine::{Answer, BankMachine, Query};
 use pabal_engine::machine::{Machine, Mode, Sink};
 use pabal_engine::request::{Refusal, RequestHeader};
 use pabal_journal::Position;
-use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// With this a poisoned command stops the bank: it is thrown.
@@ -44,20 +43,24 @@ pub struct Judged {
     pub bank: BankMachine,
     bench: Bench,
     /// None once the judge knows.
-    from: Cell<Option<From>>,
+    from: Mutex<Option<From>>,
 }
 
 impl Judged {
     /// A bank that knows rules up to this version.
     pub fn new(rules_known: u32, bench: Bench) -> Judged {
-        let from = Cell::new(Some(From::Nothing));
+        let from = Mutex::new(Some(From::Nothing));
         Judged { bank: BankMachine(Bank::knowing(rules_known)), bench, from }
+    }
+
+    fn from(&self) -> MutexGuard<'_, Option<From>> {
+        self.from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The judge, who knows from now on where this bank began.
     fn judge(&self) -> MutexGuard<'_, Judge> {
         let mut judge = self.bench.judge();
-        match self.from.take() {
+        match self.from().take() {
             Some(From::Nothing) => judge.begins_with_nothing(),
             Some(From::Kept(number)) => judge.begins_with(number),
             None => {}
@@ -157,13 +160,14 @@ impl Machine for Judged {
     fn load(&self, load: &mut dyn FnMut(&mut [u8]) -> bool) -> Option<Judged> {
         let [number] = load_words(load)?;
         let bank = self.bank.load(load)?;
-        let from = Cell::new(Some(From::Kept(number)));
+        let from = Mutex::new(Some(From::Kept(number)));
         self.bench.judge().has_kept(number).then(|| Judged { bank, bench: self.bench.clone(), from })
     }
 
     fn digest(&mut self) -> [u8; 16] {
         let kept = self.bank.digest();
-        if matches!(self.from.get(), Some(From::Kept(_))) {
+        let is_kept = matches!(*self.from(), Some(From::Kept(_)));
+        if is_kept {
             // Of what was just read, which may be anything still.
             drop(self.judge());
             return kept;

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::outbox::Outbox;
 use super::round::Round;
@@ -32,6 +32,9 @@ pub trait Pipe: Read + Write + Send {
     fn happened(&mut self) -> Happened;
     /// What can be read is to be told of anew, and, if `writable`, that it takes bytes, as soon as it does.
     fn watch(&mut self, writable: bool);
+    /// From now on it is as one that waits: a write takes all that it is given, and `flush` says
+    /// [`std::io::ErrorKind::WouldBlock`] while the client has not taken it all, for so long at most.
+    fn waits(&mut self, patience: Duration);
 }
 
 /// See the module. Dropped, it ends as a process does that is killed.

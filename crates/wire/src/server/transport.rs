@@ -121,7 +121,10 @@ impl Transport {
         Ok(match self {
             Transport::Unix(socket) => Box::new(follow::unix(socket, patience)?),
             Transport::Tls(tls) => Box::new(follow::tls(*tls, patience)?),
-            Transport::Made(pipe) => Box::new(pipe),
+            Transport::Made(mut pipe) => {
+                pipe.waits(patience);
+                Box::new(pipe)
+            }
         })
     }
 }

@@ -64,3 +64,15 @@ fn sending_to_one_who_takes_nothing_fails_in_time() {
     assert!(stream.write_all(&[0; 8 << 20]).is_err());
     house.client().round_trip(1);
 }
+
+/// Nothing is to be sent, perhaps for hours: that one who follows has gone is known all the same, and its place free.
+#[test]
+fn one_who_follows_and_goes_is_missed_though_nothing_is_sent() {
+    let house = House::open(Limits::default());
+    let mut client = house.client();
+    client.send(head(Asking::Follow, 9, 0).as_bytes());
+    let (_, mut stream) = house.follows.recv_timeout(PATIENCE).unwrap();
+    stream.flush().expect("it is there");
+    drop(client);
+    assert!(stream.flush().is_err());
+}

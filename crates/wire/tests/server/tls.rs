@@ -131,6 +131,21 @@ fn one_who_follows_under_tls_and_takes_nothing_fails_the_sending_in_time() {
 }
 
 #[test]
+fn one_who_follows_under_tls_and_goes_is_missed_though_nothing_is_sent() {
+    let bank = Bank::open(Limits::default());
+    let mut client = bank.client("reader");
+    client.send(head(Asking::Follow, 9, 0).as_bytes());
+    let (_, mut stream) = bank.house.follows.recv_timeout(PATIENCE).unwrap();
+    stream.flush().expect("it is there");
+    drop(client);
+    let until = std::time::Instant::now() + PATIENCE;
+    while stream.flush().is_ok() {
+        assert!(std::time::Instant::now() < until, "it has gone, and is not missed");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn whom_another_authority_has_named_is_not_served_and_does_not_believe_us() {
     let bank = Bank::open(Limits::default());
     let folder = tempfile::tempdir().unwrap();

@@ -2,17 +2,22 @@
 
 use super::super::tap::{Bench, Judged};
 use pabal_bank::Reply;
-use pabal_core::Behind;
 use pabal_core::machine::{Answer, Query};
+use pabal_core::{Behind, Following};
 use pabal_engine::{Door, Error, Follower, Hear, Request, Response, Seen};
 use pabal_journal::Durable;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A simulated core's door.
 pub struct SimCore {
     pub door: Door<Judged>,
     pub bench: Bench,
+    pub followings: Followings,
 }
+
+/// Those who follow, each to be served a record at a time.
+pub type Followings = Arc<Mutex<Vec<Following>>>;
 
 impl Behind for SimCore {
     fn durable(&self) -> Arc<Durable> {
@@ -37,5 +42,10 @@ impl Behind for SimCore {
 
     fn follow_from(&self, sequence: u64) -> Result<Follower, Error> {
         self.door.follow_from(sequence)
+    }
+
+    fn beside(&self, following: Following) -> io::Result<()> {
+        self.followings.lock().unwrap_or_else(PoisonError::into_inner).push(following);
+        Ok(())
     }
 }

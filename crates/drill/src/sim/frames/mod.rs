@@ -6,6 +6,8 @@
 //! *What is made up.* The system: [`pipe`]; the time, which is the world's; and some who keep no rule ([`hostile`]).
 
 pub mod behind;
+pub mod copy;
+pub mod follow;
 pub mod hostile;
 pub mod pipe;
 
@@ -13,15 +15,18 @@ use super::clients::Attempt;
 use super::judge::{Judge, frames::Sender, wrong};
 use super::tap::{Bench, Judged};
 use crate::random::Random;
-use behind::SimCore;
+use behind::{Followings, SimCore};
+use copy::CopyFrames;
+use follow::Followed;
 use hostile::Hostile;
 use pabal_bank::ledger::{Code, Id};
 use pabal_client::client::{Pending, Told};
-use pabal_client::stepped::{Pipe, Stepped as Process};
+use pabal_client::stepped::{Following as Passing, Pipe, Stepped as Process};
 use pabal_client::{Address, Ask, ClientConfig, End, Envelope, Lane};
 use pabal_core::machine::{Answer, Query};
-use pabal_core::{Behind, Channel, CoreService, Credential, Credentials, Question, Walkers};
+use pabal_core::{Behind, Channel, Copy, CoreService, Credential, Credentials, Following, Question, Walkers};
 use pabal_engine::{Door, RequestHeader, Seen};
+use pabal_journal::Reader;
 use pabal_wire::server::stepped::Stepped as Server;
 use pabal_wire::{Codes, Limits};
 use pipe::{ClientEnd, Link, ServerEnd, Shared};
@@ -40,12 +45,18 @@ const SENDERS: [Option<Channel>; 7] = [
     Some(Channel::Customers),
     None,
 ];
-/// Connections that the server takes: two for each process, as an old one may not have ended, and the hostile.
-const CONNECTIONS: usize = 2 * SENDERS.len() + HOSTILE_MAX;
+/// Connections that the server takes: two for each process and for the one that
+/// follows, as an old one may not have ended, and the hostile.
+const CONNECTIONS: usize = 2 * (SENDERS.len() + 1) + HOSTILE_MAX;
 /// Hostile ones at a time.
 const HOSTILE_MAX: usize = 3;
 /// Rounds in which, all being quiet, a question must be answered.
 const QUIET_ROUNDS: usize = 400;
+/// Those who follow for a moment and go, when all is quiet, and the rounds for which they stay.
+const PASSING: usize = 12;
+const PASSING_ROUNDS: u32 = 20;
+/// Times that who follows goes on at a time, at most.
+const FOLLOWING_TURNS: u64 = 40;
 const CODES: Codes = Codes {
     malformed: Code::Malformed as u16,
     overloaded: Code::Overloaded as u16,
@@ -59,14 +70,14 @@ fn credential(channel: Option<Channel>) -> [u8; 16] {
 
 /// What clients and server share: who stands at the door, and all pipes.
 #[derive(Default)]
-struct Net {
+pub struct Net {
     open: bool,
     room: usize,
     arrivals: Vec<ServerEnd>,
     links: Vec<Shared>,
 }
 
-type SharedNet = Arc<Mutex<Net>>;
+pub type SharedNet = Arc<Mutex<Net>>;
 
 /// A question, and what was answered to it at the core's own door.
 type AnsweredHere = (Query, Seen<Answer>);
@@ -85,6 +96,36 @@ fn reach(net: &SharedNet) -> io::Result<ClientEnd> {
     net.arrivals.push(ServerEnd(link.clone()));
     net.links.push(link.clone());
     Ok(ClientEnd(link))
+}
+
+/// Nobody is there any more.
+fn close(net: &SharedNet) {
+    let arrivals = {
+        let mut net = lock(net);
+        net.open = false;
+        std::mem::take(&mut net.arrivals)
+    };
+    drop(arrivals);
+}
+
+/// Moves what flows in all pipes; some that stalled go on.
+fn move_links(net: &SharedNet, all: bool, random: &mut Random, note: &mut u32) {
+    let links = {
+        let mut net = lock(net);
+        net.links.retain(|link| !pipe::is_over(link));
+        net.links.clone()
+    };
+    for link in &links {
+        if random.one_in(60) {
+            pipe::heal(link);
+        }
+        pipe::move_on(link, all, random, note);
+    }
+}
+
+/// The credentials of all channels.
+fn known() -> Vec<(Channel, Credential)> {
+    Channel::ALL.iter().map(|&channel| (channel, Credential(credential(Some(channel))))).collect()
 }
 
 /// A request whose end is awaited.
@@ -127,6 +168,13 @@ pub struct Frames {
     server: Option<Server>,
     processes: Vec<Process>,
     hostile: Vec<Hostile>,
+    /// Those who follow, as the core serves them; and the one who keeps the rules.
+    followings: Followings,
+    followed: Followed,
+    /// Those who do so for a moment, and for how many rounds still.
+    passing: (Vec<Passing>, u32),
+    /// The copy, behind frames of its own.
+    pub copy: CopyFrames,
     awaited: Vec<Awaited>,
     questions: Vec<Questioned>,
     /// What was answered at the core's own door.
@@ -139,7 +187,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    pub fn new(mut random: Random, bench: Bench) -> Frames {
+    pub fn new(mut random: Random, bench: Bench, beside: Bench) -> Frames {
         let share = random.of(&[0, 3, 6, 9]);
         let room = random.of(&[200, 1000, 65_536]);
         let limits = Limits {
@@ -148,12 +196,17 @@ impl Frames {
             untaken_bytes: random.of(&[4096, 16 << 20]),
             ..Limits::default()
         };
+        let began = Instant::now();
         let mut frames = Frames {
             share,
             ends_heard: 0,
+            followings: Followings::default(),
+            followed: Followed::default(),
+            passing: (Vec::new(), 0),
+            copy: CopyFrames::new(Random::new(random.bits()), beside, began),
             random,
             bench,
-            began: Instant::now(),
+            began,
             net: Arc::new(Mutex::new(Net { room, ..Net::default() })),
             limits,
             server: None,
@@ -186,6 +239,10 @@ impl Frames {
         Process::new(config, None, reach, self.random.bits(), self.moment(us))
     }
 
+    fn core(&self, door: Door<Judged>) -> SimCore {
+        SimCore { door, bench: self.bench.clone(), followings: self.followings.clone() }
+    }
+
     // ── the server ───────────────────────────────────────────────────────────────────────────────
 
     /// A bank lives, and is served.
@@ -193,11 +250,17 @@ impl Frames {
         if self.share == 0 {
             return;
         }
-        let core = Arc::new(SimCore { door, bench: self.bench.clone() });
-        let known = Channel::ALL.iter().map(|&c| (c, Credential(credential(Some(c))))).collect();
-        let service = CoreService::new(core, Credentials::of_these(known), Walkers::none(), journal_id);
+        let core = Arc::new(self.core(door));
+        let credentials = Credentials::of_these(known());
+        let service = CoreService::new(core, credentials, Walkers::none(), journal_id);
         self.server = Some(Server::new(self.limits, CODES, Arc::new(service), self.moment(us)));
         lock(&self.net).open = true;
+    }
+
+    /// A copy lives, and is served.
+    pub fn serve_copy(&mut self, copy: Copy<Judged>, reader: Reader, us: u64) {
+        let now = self.moment(us);
+        self.copy.serve(copy, reader, now);
     }
 
     /// The bank is about to stop: nothing more is taken in.
@@ -218,12 +281,8 @@ impl Frames {
         {
             server.step(now);
         }
-        let arrivals = {
-            let mut net = lock(&self.net);
-            net.open = false;
-            std::mem::take(&mut net.arrivals)
-        };
-        drop(arrivals);
+        close(&self.net);
+        lock_followings(&self.followings).clear();
     }
 
     // ── what is sent ─────────────────────────────────────────────────────────────────────────────
@@ -289,7 +348,7 @@ impl Frames {
             let at = self.random.index(SENDERS.len());
             return self.ask_by(at, query, judge);
         }
-        let (core, seen) = (SimCore { door, bench: self.bench.clone() }, self.seen.clone());
+        let (core, seen) = (self.core(door), self.seen.clone());
         let heard = move |answer| seen.lock().unwrap_or_else(PoisonError::into_inner).push((query, answer));
         core.query_to(0, query, Box::new(heard));
     }
@@ -326,7 +385,11 @@ impl Frames {
             match self.random.below(10) {
                 0 | 1 => self.step_processes(us),
                 2 | 3 => self.step_links(false),
-                4 | 5 => self.step_server(us),
+                4 => self.step_server(us),
+                5 => {
+                    let turns = self.random.below(FOLLOWING_TURNS);
+                    self.follow_on(turns);
+                }
                 6..9 => {
                     self.step_hostile();
                     self.step_processes(us);
@@ -334,6 +397,8 @@ impl Frames {
                     self.step_server(us);
                     self.step_links(true);
                     self.step_processes(us);
+                    let now = self.moment(us);
+                    self.copy.step(false, now, &mut self.note);
                 }
                 _ => self.step_hostile(),
             }
@@ -344,21 +409,30 @@ impl Frames {
     fn step_processes(&mut self, us: u64) {
         let now = self.moment(us);
         self.processes.iter_mut().for_each(|process| process.step(now));
+        self.step_followed();
+    }
+
+    fn step_followed(&mut self) {
+        let came = self.followed.step(&self.net, &self.bench, &mut self.random, self.is_quiet);
+        self.note = self.note.rotate_left(7) ^ came as u32;
+    }
+
+    /// Records are many times as long as a pipe may be.
+    fn follow_on(&mut self, turns: u64) {
+        for _ in 0..turns {
+            self.step_followings();
+            self.step_links(true);
+            self.step_followed();
+        }
+    }
+
+    /// Those who follow are sent what there is for them; reading it may be the end of the core.
+    fn step_followings(&mut self) {
+        lock_followings(&self.followings).retain_mut(|following| following(Duration::ZERO));
     }
 
     fn step_links(&mut self, all: bool) {
-        let links = {
-            let mut net = lock(&self.net);
-            net.links.retain(|link| !pipe::is_over(link));
-            net.links.clone()
-        };
-        for link in &links {
-            if self.random.one_in(60) {
-                pipe::stall(link, true, false);
-                pipe::stall(link, false, false);
-            }
-            pipe::move_on(link, all, &mut self.random, &mut self.note);
-        }
+        move_links(&self.net, all, &mut self.random, &mut self.note);
     }
 
     fn step_server(&mut self, us: u64) {
@@ -367,6 +441,8 @@ impl Frames {
         let arrivals = std::mem::take(&mut lock(&self.net).arrivals);
         arrivals.into_iter().for_each(|end| server.let_in(Box::new(end)));
         server.step(now);
+        self.step_followings();
+        let Some(server) = &self.server else { return };
         if server.connections() > CONNECTIONS + pabal_wire::server::TURNED_AWAY_MAX {
             wrong("too many connections", format!("{}", server.connections()));
         }
@@ -393,7 +469,8 @@ impl Frames {
 
     /// Something befalls a pipe, or a client. Says what.
     pub fn danger(&mut self, us: u64) -> &'static str {
-        let links = lock(&self.net).links.clone();
+        let mut links = lock(&self.net).links.clone();
+        links.extend(self.copy.links());
         if links.is_empty() {
             return "nothing there";
         }
@@ -410,6 +487,11 @@ impl Frames {
             }
             5 | 6 if pipe::alter(link, up, &mut self.random) => "a byte is altered",
             5 | 6 => "nothing flows",
+            _ if self.random.one_in(4) => {
+                self.followed.ends();
+                self.copy.asker_dies(self.moment(us));
+                "who follows and who asks the copy die"
+            }
             _ => {
                 // What it waited for ends as unknown.
                 let at = self.random.index(SENDERS.len());
@@ -468,6 +550,7 @@ impl Frames {
                 }
             }
         }
+        self.copy.hear(judge, note);
         heard
     }
 
@@ -475,19 +558,34 @@ impl Frames {
 
     /// Everything moves again, the hostile stay as they are, and somebody new asks.
     pub fn heal(&mut self, us: u64) {
-        for link in &lock(&self.net).links {
-            pipe::stall(link, true, false);
-            pipe::stall(link, false, false);
+        lock(&self.net).links.iter().for_each(pipe::heal);
+        self.copy.heal(self.moment(us));
+        let (credential, next) = (credential(Some(Channel::Reader)), self.followed.has() + 1);
+        for _ in 0..PASSING {
+            let end = reach(&self.net).map(|end| Passing::from(Box::new(end), credential, next));
+            self.passing.0.extend(end);
         }
+        self.passing.1 = PASSING_ROUNDS;
         self.processes[0] = self.process(0, us);
         let bench = self.bench.clone();
         self.is_quiet = true;
         self.ask_by(0, Query::Status, &bench.judge());
     }
 
-    /// Whether he was answered.
-    pub fn is_healed(&self) -> bool {
-        self.is_healed
+    /// Whether he was answered, by the copy too, and who follows has all up to this record.
+    pub fn is_healed(&self, durable: u64) -> bool {
+        self.passing.1 == 0 && self.is_healed && self.copy.is_healed() && self.followed.has() >= durable
+    }
+
+    /// What is not healed.
+    pub fn lacks(&self) -> String {
+        let (core, copy, followed) = (self.is_healed, self.copy.is_healed(), self.followed.has());
+        format!("core {core}, copy {copy}, followed to record {followed}")
+    }
+
+    /// Records that came to one who follows, and questions that the copy answered.
+    pub fn beside(&self) -> (u64, u64) {
+        (self.followed.heard, self.copy.heard)
     }
 
     /// Rounds in which somebody who asks must be answered, once all is healed.
@@ -502,7 +600,26 @@ impl Frames {
         self.step_server(us);
         self.step_links(true);
         self.step_processes(us);
+        let now = self.moment(us);
+        self.copy.step(true, now, &mut self.note);
+        self.follow_on(FOLLOWING_TURNS);
+        self.step_passing();
     }
+
+    /// Those who stay for a moment; when they have gone there is room for whoever comes, though nothing new is to be sent.
+    fn step_passing(&mut self) {
+        let (passing, rounds) = &mut self.passing;
+        passing.retain_mut(|passing| passing.step().is_ok());
+        if *rounds == 1 {
+            passing.clear();
+            self.followed.forgets();
+        }
+        *rounds = rounds.saturating_sub(1);
+    }
+}
+
+fn lock_followings(followings: &Followings) -> MutexGuard<'_, Vec<Following>> {
+    followings.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether this channel may send all of it.

@@ -9,6 +9,7 @@ use pabal_wire::server::stepped::{self, Happened};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// One direction.
 #[derive(Default)]
@@ -40,7 +41,12 @@ pub struct Link {
     /// What the server is to be told.
     news: Happened,
     watches_room: bool,
+    /// What the server gave and waits for to be taken, where it waits; and how often nothing was.
+    waiting: Option<(VecDeque<u8>, u32)>,
 }
+
+/// Looks without anything taken after which whoever waits for that has waited too long.
+const LOOKS_MAX: u32 = 300;
 
 /// A pipe, shared by its ends and by whoever moves its bytes.
 pub type Shared = Arc<Mutex<Link>>;
@@ -102,7 +108,21 @@ impl Link {
     /// A new pipe with room for so many bytes in each direction.
     pub fn with_room(room: usize) -> Shared {
         let (up, down) = (Way::default(), Way::default());
-        Arc::new(Mutex::new(Link { up, down, room, news: Happened::default(), watches_room: false }))
+        let (news, watches_room, waiting) = (Happened::default(), false, None);
+        Arc::new(Mutex::new(Link { up, down, room, news, watches_room, waiting }))
+    }
+
+    /// Gives what waits, as far as there is room; whether there was.
+    fn give(&mut self) -> io::Result<bool> {
+        let Some((waiting, _)) = &mut self.waiting else { return Ok(true) };
+        match self.down.write(waiting.make_contiguous(), self.room) {
+            Ok(given) => {
+                waiting.drain(..given);
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn way(&mut self, up: bool) -> &mut Way {
@@ -155,6 +175,12 @@ pub fn alter(link: &Shared, up: bool, random: &mut Random) -> bool {
 /// Nothing moves in this direction, or everything does again.
 pub fn stall(link: &Shared, up: bool, stalled: bool) {
     lock(link).way(up).stalled = stalled;
+}
+
+/// Everything moves again.
+pub fn heal(link: &Shared) {
+    stall(link, true, false);
+    stall(link, false, false);
 }
 
 /// Whether both ends have let go of it.
@@ -213,11 +239,23 @@ impl Write for ServerEnd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut link = lock(&self.0);
         let room = link.room;
+        if let Some((waiting, _)) = &mut link.waiting {
+            waiting.extend(bytes);
+            return link.give().map(|_| bytes.len());
+        }
         link.down.write(bytes, room)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let mut link = lock(&self.0);
+        let given = link.give()?;
+        let Some((waiting, looks)) = &mut link.waiting else { return Ok(()) };
+        *looks = if given { 0 } else { *looks + 1 };
+        match (waiting.is_empty(), *looks > LOOKS_MAX) {
+            (true, _) => Ok(()),
+            (false, true) => Err(ErrorKind::TimedOut.into()),
+            (false, false) => Err(ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
@@ -231,6 +269,10 @@ impl stepped::Pipe for ServerEnd {
         link.watches_room = writable;
         link.news.readable |= !link.up.here.is_empty() || link.up.ended;
         link.news.writable |= writable && link.down.used() < link.room;
+    }
+
+    fn waits(&mut self, _: Duration) {
+        lock(&self.0).waiting = Some((VecDeque::new(), 0));
     }
 }
 

@@ -14,6 +14,7 @@ use pabal_client::{End, Name, Why};
 use pabal_core::machine::{Answer, Query};
 use pabal_core::question::{BankStanding, Standing, read_answer};
 use pabal_engine::{RequestHeader, Seen};
+use pabal_journal::Record;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether whoever sends a request may send it.
@@ -44,7 +45,6 @@ struct Request {
 
 /// A question whose answer was let out.
 struct Released {
-    query: Query,
     sequence: u64,
     question: Question,
 }
@@ -150,7 +150,30 @@ impl Judge {
         require(question.answer == seen.answer, "read differs", || {
             format!("{:?} was {:?}", seen.answer, question.answer)
         });
-        self.frames.released.push(Released { query, sequence: seen.sequence, question });
+        require(question.query == query, "answered out of turn", || format!("{query:?}"));
+        self.frames.released.push(Released { sequence: seen.sequence, question });
+    }
+
+    /// What a copy was asked since it was last looked at is let out, as of the record that it took last.
+    pub fn lets_out(&mut self) {
+        let sequence = self.records();
+        self.frames.released.extend(self.answers.drain(..).map(|question| Released { sequence, question }));
+    }
+
+    /// A copy was looked at by the judge alone.
+    pub fn lets_nothing_out(&mut self) {
+        self.answers.clear();
+    }
+
+    /// This record came to one who follows over frames: it is durable, and the journal's own.
+    pub fn hears_record(&mut self, record: &Record<'_>) {
+        let (sequence, durable) = (record.header.sequence, &self.durable);
+        let durable = durable.as_ref().map_or(0, |durable| durable.sequence());
+        require(sequence <= durable, "followed what is not durable", || {
+            format!("record {sequence}, durable is {durable}")
+        });
+        self.reads(record);
+        self.shows_record(sequence);
     }
 
     /// A request ended. True when it is known how.
@@ -286,12 +309,14 @@ impl Judge {
         is_it: impl Fn(Answer) -> bool,
     ) -> Option<(Answer, usize)> {
         let is_it = |released: &Released| {
-            released.query == query && released.sequence == sequence && is_it(released.question.answer)
+            released.question.query == query
+                && released.sequence == sequence
+                && is_it(released.question.answer)
         };
         let Some(at) = self.frames.released.iter().position(is_it) else {
             wrong("read differs", format!("{query:?} was told as of record {sequence} what is not so"));
         };
-        let Question { answer, decided, booked } = self.frames.released.swap_remove(at).question;
+        let Question { answer, decided, booked, .. } = self.frames.released.swap_remove(at).question;
         self.shows(decided, sequence);
         Some((answer, booked))
     }

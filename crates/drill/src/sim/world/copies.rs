@@ -9,10 +9,13 @@ use super::{DATA, Death, World};
 use crate::disk::image::{BLOCK, block, bytes};
 use crate::model::compare;
 use pabal_bank::RULES_CURRENT;
+use pabal_core::Copy;
 use pabal_core::machine::Query;
+use pabal_engine::engine::JOURNAL;
 use pabal_engine::fold::NotTaken;
 use pabal_engine::snapshot::SNAPSHOTS;
 use pabal_engine::{Error, Fold, Machine, ReplayError};
+use pabal_journal::Reader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,14 +33,26 @@ impl World {
             self.open_copy();
         }
         self.copy_follows();
+        for _ in 0..self.random.below(4) {
+            let query = self.some_query();
+            self.ask_copy(query);
+        }
         if self.random.one_in(3) {
             self.make_snapshot();
+        }
+    }
+
+    /// The copy is asked this over frames.
+    pub(super) fn ask_copy(&mut self, query: Query) {
+        if self.clients.frames.share > 0 {
+            self.clients.frames.copy.ask(query, self.bench.judge().shown_records());
         }
     }
 
     /// A copy begins with what stands in the files, whether or not the bank lives.
     pub(super) fn open_copy(&mut self) {
         (self.copy, self.copy_follower) = (None, None);
+        self.clients.frames.copy.ends();
         let older = self.random.one_in(10);
         let knowing =
             if older { 1 + self.random.below(RULES_CURRENT as u64 - 1) as u32 } else { RULES_CURRENT };
@@ -46,7 +61,10 @@ impl World {
         let opened = self.reading(|world| {
             let machine = Judged::new(knowing, world.beside.clone());
             match Fold::open(world.shared_disk(), Path::new(DATA), machine, &mut |_| {}) {
-                Ok(fold) => Ok(Some(fold)),
+                Ok(fold) => {
+                    let reader = Reader::open_on(world.shared_disk(), &Path::new(DATA).join(JOURNAL))?;
+                    Ok(Some((Copy::new(fold), reader)))
+                }
                 Err(Error::Journal(pabal_journal::Error::Visitor(refused))) => {
                     match refused.downcast::<NotTaken>() {
                         Ok(refused) if knows_too_little(&refused) => Ok(None),
@@ -58,8 +76,8 @@ impl World {
             }
         });
         self.disk.has_misled();
-        let Some(Some(copy)) = opened else { return };
-        let at = copy.sequence();
+        let Some(Some((copy, reader))) = opened else { return };
+        let at = copy.read().sequence();
         let shown = self.bench.judge().shown_records();
         if let Some(engine) = &self.engine {
             let durable = engine.durable().sequence();
@@ -71,8 +89,11 @@ impl World {
         } else if at < shown {
             wrong("copy", format!("opened at record {at}, {shown} were shown"));
         }
-        self.copy = Some(copy);
+        self.copy = Some(copy.clone());
         self.judge_copy();
+        if self.clients.frames.share > 0 {
+            self.clients.frames.serve_copy(copy, reader, self.clock.read().1);
+        }
     }
 
     /// The copy takes some of the records that came.
@@ -80,26 +101,27 @@ impl World {
         let (Some(engine), Some(copy)) = (&self.engine, &self.copy) else { return };
         let durable = engine.durable().sequence();
         if self.copy_follower.is_none() {
-            let next = copy.sequence() + 1;
+            let next = copy.read().sequence() + 1;
             if next > durable + 1 {
-                wrong("copy", format!("it stands at record {} of {durable}", copy.sequence()));
+                wrong("copy", format!("it stands at record {} of {durable}", next - 1));
             }
             self.copy_follower = self.reading(|world| world.engine_ref().follow_from(next));
         }
         self.beside.judge().hears_of(&self.bench.judge());
         for _ in 0..self.random.below(12) {
-            let (Some(mut follower), Some(mut copy)) = (self.copy_follower.take(), self.copy.take()) else {
+            let (Some(mut follower), Some(copy)) = (self.copy_follower.take(), self.copy.take()) else {
                 return;
             };
             let mut taken = Ok(());
             let next = self.reading(|_| {
-                let next = follower.next(Duration::ZERO, |record| taken = copy.take(record));
+                let next = follower.next(Duration::ZERO, |record| taken = copy.write().take(record));
                 next.map_err(Error::from)
             });
             match (next, taken) {
                 (Some(more), Ok(())) => {
-                    if !more && copy.sequence() != durable {
-                        wrong("copy", format!("it has all, to record {} of {durable}", copy.sequence()));
+                    let at = copy.read().sequence();
+                    if !more && at != durable {
+                        wrong("copy", format!("it has all, to record {at} of {durable}"));
                     }
                     (self.copy_follower, self.copy) = (Some(follower), Some(copy));
                     if !more {
@@ -117,7 +139,7 @@ impl World {
 
     /// What the copy answers is true as of its record, which is shown by it.
     fn judge_copy(&mut self) {
-        let Some(copy) = &self.copy else { return };
+        let Some(copy) = self.copy.as_ref().map(Copy::read) else { return };
         let at = copy.sequence();
         let (records, known) = (self.beside.judge().records(), self.bench.judge().records());
         if at != records || at > known {
@@ -137,15 +159,15 @@ impl World {
     fn make_snapshot(&mut self) {
         let Some(copy) = self.copy.take() else { return };
         let data = PathBuf::from(DATA);
-        let made = self.caught(|_| copy.snapshot().map_err(|source| Error::Ring { path: data, source }));
+        let made =
+            self.caught(|_| copy.read().snapshot().map_err(|source| Error::Ring { path: data, source }));
         // What a write of it was turned into, reading it must find.
         let misled = self.disk.has_misled();
         match made {
             Ok(Some(made)) => {
                 self.disk.say(|| format!("  snapshot of record {}", made.sequence));
                 self.snapshot = (!misled).then_some(made.sequence);
-                let mut copy = copy;
-                copy.snapshot_made(made.sequence);
+                copy.write().snapshot_made(made.sequence);
                 self.copy = Some(copy);
             }
             Ok(None) => self.copy = Some(copy),

@@ -127,6 +127,11 @@ impl World {
                 let mut content = bytes(&image.file(id).block(at as usize));
                 let offset = position.unit() * UNIT + random.below(3 * UNIT as u64) as usize;
                 content[offset] ^= 1 << random.below(8);
+                // Or what was to be written elsewhere lies there, sound in itself.
+                let other = (at as usize).saturating_sub(1 + random.below(3) as usize);
+                if random.one_in(2) && image.file(id).block(other).is_some() {
+                    content = bytes(&image.file(id).block(other));
+                }
                 let is_pending = image.file(id).is_pending(at as usize);
                 return (!is_pending).then(|| (id, at as usize, block(&content)));
             }

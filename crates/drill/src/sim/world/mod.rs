@@ -21,8 +21,9 @@ use crate::random::Random;
 use crate::sent::Sent;
 use pabal_bank::command;
 use pabal_bank::ledger::{Date, Id};
+use pabal_core::Copy;
 use pabal_core::machine::{Answer, Query};
-use pabal_engine::{Fold, Follower, Lane, RequestHeader, Stepper};
+use pabal_engine::{Follower, Lane, RequestHeader, Stepper};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -56,6 +57,10 @@ pub struct Report {
     pub decided: u64,
     /// Requests and questions that were answered over frames.
     pub over_frames: u64,
+    /// Records that came to one who follows over frames.
+    pub followed: u64,
+    /// Questions that the copy answered over frames.
+    pub of_copies: u64,
     /// The hash of everything that happened.
     pub trace: [u8; 32],
     /// What happened, step by step, where it was asked for.
@@ -89,7 +94,7 @@ struct World {
     engine: Option<Stepper<Judged>>,
     follower: Option<Follower>,
     /// A process beside the bank that folds its journal, its judge, and how it follows.
-    copy: Option<Fold<Judged>>,
+    copy: Option<Copy<Judged>>,
     beside: Bench,
     copy_follower: Option<Follower>,
     /// The record of the newest snapshot with which nothing is wrong.
@@ -132,7 +137,7 @@ pub fn tell(seed: u64, ticks: u64, story: bool) -> Report {
     }
     let maker = Maker::new(Random::new(random.bits()));
     let segment_blocks = random.of(&[6, 8, 12, 16, 24, 64]);
-    let frames = Frames::new(Random::new(random.bits()), bench.clone());
+    let frames = Frames::new(Random::new(random.bits()), bench.clone(), beside.clone());
     let mut world = World {
         segment_blocks,
         journal_id: random.bits(),
@@ -291,13 +296,10 @@ impl World {
             3 => drop(self.guarded(|world| Ok(world.engine_mut().make_segment()))),
             4 => self.time(),
             5 => {
-                let account = (!self.random.one_in(4)).then(|| self.random.below(15));
-                let job = self.random.below(5);
-                let query = match (account, job) {
-                    (Some(number), _) => Query::Account(number),
-                    (None, 4) => Query::Status,
-                    (None, job) => Query::Job(job_id(job)),
-                };
+                let query = self.some_query();
+                if self.random.one_in(2) {
+                    self.ask_copy(query);
+                }
                 if let Some(engine) = &self.engine {
                     self.clients.ask(query, engine, &self.bench.judge());
                 }
@@ -315,6 +317,16 @@ impl World {
         self.hear();
         if self.random.one_in(self.danger) {
             self.danger();
+        }
+    }
+
+    fn some_query(&mut self) -> Query {
+        let account = (!self.random.one_in(4)).then(|| self.random.below(15));
+        let job = self.random.below(5);
+        match (account, job) {
+            (Some(number), _) => Query::Account(number),
+            (None, 4) => Query::Status,
+            (None, job) => Query::Job(job_id(job)),
         }
     }
 
@@ -418,6 +430,7 @@ impl World {
         self.start();
         self.report.decided = self.bench.judge().model.decided;
         self.report.over_frames = self.clients.frames.ends_heard;
+        (self.report.followed, self.report.of_copies) = self.clients.frames.beside();
         self.stop();
     }
 }
