@@ -104,8 +104,9 @@ mod tests {
             let name = "memory::tests::memory_that_was_taken_is_kept_and_used_next";
             let mut alone = Command::new(std::env::current_exe().expect("this program"));
             let ended =
-                alone.args([name, "--exact", "--nocapture"]).env(ALONE, "1").status().expect("it runs");
-            assert!(ended.success());
+                alone.args([name, "--exact", "--nocapture"]).env(ALONE, "1").output().expect("it runs");
+            let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            assert!(ended.status.success() && said[0].contains("1 passed"), "{said:?}");
             return;
         }
         // SAFETY: reads a number.
