@@ -21,11 +21,6 @@ const IDLE: Duration = Duration::from_millis(5);
 /// How long the core then sleeps between looks; work wakes it at once.
 const ASLEEP: Duration = Duration::from_secs(60);
 
-/// How many requests before its turn what says where a request's memory stands is asked for, and how many the memory
-/// itself. Fewer than commands within a request: these come out of memory that another processor has just written.
-const FAR: usize = 8;
-const NEAR: usize = 4;
-
 /// What waits in the lanes.
 pub(crate) enum Ask<M: Machine> {
     Execute(Request, Room, Hear<Response<M::Reply>>),
@@ -132,12 +127,7 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
         let full = carried.is_some() && !self.has_room(&buffer);
         let mut releases = Vec::with_capacity(asks.len());
         let mut commands = 0;
-        let mut asks = asks.into_iter();
-        asks.as_slice().iter().take(FAR).for_each(|ask| self.ask_ahead(ask, M::prefetch_index));
-        asks.as_slice().iter().take(NEAR).for_each(|ask| self.ask_ahead(ask, M::prefetch));
-        while let Some(ask) = asks.next() {
-            asks.as_slice().get(FAR - 1).into_iter().for_each(|ask| self.ask_ahead(ask, M::prefetch_index));
-            asks.as_slice().get(NEAR - 1).into_iter().for_each(|ask| self.ask_ahead(ask, M::prefetch));
+        for ask in asks {
             match ask {
                 Ask::Query(query, to) if planted(Bug::ReadEarly) => {
                     to(Seen { sequence: 0, answer: self.machine.query(&query) })
@@ -153,16 +143,6 @@ impl<M: Machine, L: Line<M>> Core<M, L> {
             }
         }
         self.hand_over(buffer, RecordKind::Batch, commands, releases)
-    }
-
-    /// Asks for what a request's first command will touch, most often its only one.
-    #[inline]
-    fn ask_ahead(&self, ask: &Ask<M>, prefetch: impl Fn(&M, &[u8])) {
-        if let Ask::Execute(request, ..) = ask
-            && let Some(command) = Walk::<M>::new(request.commands.as_bytes()).next()
-        {
-            prefetch(&self.machine, command);
-        }
     }
 
     /// Begins a record that takes at most so many blocks.

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn it_ends_where_told_to() {
         let mut asked = 0;
-        let taken = take_ahead(usize::MAX, &mut |_| {
+        let taken = take_ahead(9 * PIECE_BYTES, &mut |_| {
             asked += 1;
             asked < 3
         });
@@ -148,7 +148,7 @@ mod tests {
         let taken = std::cell::Cell::new(0);
         let take = |others: usize| {
             taken.set(0);
-            take_of(&|| all - others.min(taken.get()) - taken.get(), usize::MAX, &mut |so_far| {
+            take_of(&|| all - others.min(taken.get()) - taken.get(), all, &mut |so_far| {
                 taken.set(so_far);
                 true
             })

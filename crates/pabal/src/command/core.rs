@@ -264,6 +264,16 @@ fn send(engine: &Engine<BankMachine>, made: &[Command]) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
+    /// Without waiting for the rest of it.
+    #[test]
+    fn who_is_told_to_stop_takes_no_more_memory() {
+        let mut signals = Signals::new([signal_hook::consts::SIGUSR1]).expect("a signal");
+        assert!(take_ahead(1, &mut signals), "nobody has said anything");
+        signal_hook::low_level::raise(signal_hook::consts::SIGUSR1).expect("raised");
+        assert!(!take_ahead(64, &mut signals));
+        assert!(take_ahead(1, &mut signals), "it was said once");
+    }
+
     #[test]
     fn a_gap_of_time_is_told_in_times_that_people_read() {
         let said = gap_text(&TimeGap { wall_ms: 1_795_572_630_785, last_ms: 912_643_200_000 });
